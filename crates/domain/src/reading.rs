@@ -1,0 +1,143 @@
+//! A reading: what the pixels of one image say under one pipeline, with the evidence for it.
+//!
+//! Its JSON is the artifact object (schemas/reading.schema.json). It holds no timing, no host, no identifier, so that the
+//! same image under the same fingerprint gives the same bytes.
+
+use crate::anatomy::{Landmark, Level, Wall};
+use crate::geometry::{ImagePx, Point};
+use crate::grade::{Aac24, Category, Extent, SegmentGrade, TieRule};
+use crate::identity::{Digest, Fingerprint, ImageId};
+use serde::{Deserialize, Serialize};
+
+/// Version of the artifact schema. Newer ones only add optional fields.
+pub const READING_SCHEMA_VERSION: u32 = 1;
+
+/// A named corner as located.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LocatedCorner {
+    #[serde(flatten)]
+    pub landmark: Landmark,
+    pub at: Point<ImagePx>,
+    /// Standard error of the position, image pixels along the larger axis.
+    pub sd_px: f64,
+    /// Peak of the heatmap, 0..1.
+    pub confidence: f64,
+}
+
+/// An aortic wall from the T12/L1 to the L4/L5 mid-disc, head to foot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WallLine {
+    pub wall: Wall,
+    pub points: Vec<Point<ImagePx>>,
+    /// Standard error of the wall's position across its course, image pixels, one per point.
+    pub sd_px: Vec<f64>,
+}
+
+/// One connected calcification on one wall.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plaque {
+    pub wall: Wall,
+    /// Closed outline, image pixels.
+    pub contour: Vec<Point<ImagePx>>,
+    /// Extent along the wall; missing when the pixel spacing is unknown.
+    pub length_mm: Option<f64>,
+    /// Mean probability of the pixels, 0..1.
+    pub confidence: f64,
+}
+
+/// One of the eight segments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentReading {
+    pub level: Level,
+    pub wall: Wall,
+    pub grade: SegmentGrade,
+    /// Rows with calcium on this wall, of `rows`.
+    pub calcified_rows: u32,
+    pub rows: u32,
+    /// Calcified share of the wall's projected length, percent.
+    pub length_pct: Option<f64>,
+    pub length_mm: Option<f64>,
+    /// 0..1.
+    pub confidence: f64,
+}
+
+/// Things a reader of the row should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QualityFlag {
+    LowConfidence,
+    LevelNamingUncertain,
+    SpacingUnknown,
+    AspectUnknown,
+    RegionPartlyOutside,
+    RegionPartlyMasked,
+    ImplantSuspected,
+    FractureSuspected,
+    UnusualShape,
+    BurnedInAnnotation,
+}
+
+impl QualityFlag {
+    pub fn name(self) -> &'static str {
+        match self {
+            QualityFlag::LowConfidence => "low_confidence",
+            QualityFlag::LevelNamingUncertain => "level_naming_uncertain",
+            QualityFlag::SpacingUnknown => "spacing_unknown",
+            QualityFlag::AspectUnknown => "aspect_unknown",
+            QualityFlag::RegionPartlyOutside => "region_partly_outside",
+            QualityFlag::RegionPartlyMasked => "region_partly_masked",
+            QualityFlag::ImplantSuspected => "implant_suspected",
+            QualityFlag::FractureSuspected => "fracture_suspected",
+            QualityFlag::UnusualShape => "unusual_shape",
+            QualityFlag::BurnedInAnnotation => "burned_in_annotation",
+        }
+    }
+}
+
+/// Totals and summary measures, all derived from the segments and plaques.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub aac24: Aac24,
+    /// Known when every total in `aac24.min..=aac24.max` has the same one.
+    pub category: Option<Category>,
+    /// AAC-8, 0..=8; missing unless all segments were assessed.
+    pub aac8_total: Option<u8>,
+    /// Levels with calcium on either wall, 0..=4; missing unless all segments were assessed.
+    pub affected_levels: Option<u8>,
+    /// Segments with calcium, 0..=8; missing unless all segments were assessed.
+    pub affected_walls: Option<u8>,
+    pub length_mm: Option<f64>,
+    pub length_pct: Option<f64>,
+    /// Worst of localisation and segmentation, 0..1.
+    pub confidence: f64,
+    /// Confidence that the levels carry their right names, 0..1.
+    pub level_confidence: f64,
+    pub flag_review: bool,
+}
+
+/// What the pixels say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    pub schema_version: u32,
+    pub image_id: ImageId,
+    pub fingerprint: Fingerprint,
+    /// `name version`.
+    pub pipeline: String,
+    pub rule: TieRule,
+    pub extent: Extent,
+    pub width_px: u32,
+    pub height_px: u32,
+    /// Whether anterior is to the right in the stored image.
+    pub anterior_right: bool,
+    pub corners: Vec<LocatedCorner>,
+    pub walls: Vec<WallLine>,
+    /// The line between anterior and posterior calcium, head to foot.
+    pub midline: Vec<Point<ImagePx>>,
+    pub plaques: Vec<Plaque>,
+    /// In the order of `Segment::all`.
+    pub segments: Vec<SegmentReading>,
+    pub flags: Vec<QualityFlag>,
+    pub summary: Summary,
+    /// Digests of the models that read, by stage name.
+    pub models: Vec<(String, Digest)>,
+}
