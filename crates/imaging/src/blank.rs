@@ -1,0 +1,39 @@
+//! Pictures of nothing.
+
+use crate::refusal::Refusal;
+use domain::ExcludeReason;
+
+/// At most this many pixels are looked at, evenly spread over the picture.
+const SAMPLES: usize = 1 << 16;
+/// Share of the pixels that is left out at each end, so that a marker in a black picture does not make it a picture.
+const TAIL: f64 = 0.001;
+
+/// Codes between which all but 0.1 % of the pixels lie at either end, in the order of their values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bulk {
+    pub low: u16,
+    pub high: u16,
+}
+
+/// Finds the bulk of a picture.
+///
+/// # Errors
+/// Excluded as blank when the bulk spans at most two steps of the stored values (a black exposure with a bit of noise in the
+/// last place), or no step where there are only a few levels.
+pub(crate) fn bulk(codes: &[u16], value: impl Fn(u16) -> i32) -> Result<Bulk, Refusal> {
+    let stride = codes.len().div_ceil(SAMPLES).max(1);
+    // An odd stride does not keep to the same columns of a picture whose width is even.
+    let stride = stride | 1;
+    let mut sample: Vec<u16> = codes.iter().step_by(stride).copied().collect();
+    let last = sample.len() - 1;
+    let tail = (last as f64 * TAIL) as usize;
+    sample.select_nth_unstable_by_key(tail, |&code| value(code));
+    let low = sample[tail];
+    sample.select_nth_unstable_by_key(last - tail, |&code| value(code));
+    let high = sample[last - tail];
+    let tolerance = if codes.iter().step_by(stride).any(|&code| code > 15) { 2 } else { 0 };
+    if value(high) - value(low) <= tolerance {
+        return Err(Refusal::exclude(ExcludeReason::Blank, "the picture is all of one grey"));
+    }
+    Ok(Bulk { low, high })
+}

@@ -1,0 +1,79 @@
+//! DICOM files: from the bytes to grey levels.
+
+pub(crate) mod dataset;
+mod facts;
+pub(crate) mod file;
+mod image_id;
+pub(crate) mod pixel_module;
+mod spacing;
+pub(crate) mod stored;
+mod syntax;
+mod terms;
+mod tone;
+
+use crate::Partial;
+use crate::context::DecodeContext;
+use crate::limits;
+use crate::refusal::Refusal;
+use dataset::{DataSet, Value};
+use dicom_dictionary_std::tags;
+use domain::{ExcludeReason, PixelSpacing, Raster};
+use pixel_module::PixelModule;
+
+/// Decodes a DICOM file, noting facts and image id in `partial` as they become known.
+pub(crate) fn decode(
+    bytes: &[u8],
+    context: &DecodeContext,
+    partial: &mut Partial,
+) -> Result<(Raster, PixelSpacing), Refusal> {
+    let file = file::open(bytes, &context.limits)?;
+    let set = DataSet::read(&file.data_set, file.encoding)?;
+    partial.facts = facts::read(&set, file.syntax, context);
+    check_kind(&set, context)?;
+    let module = PixelModule::read(&set)?;
+    limits::check_pixels(module.rows, module.columns, &context.limits)?;
+    let pixel_data = whole_pixel_data(&set)?;
+    partial.image_id = Some(image_id::of(&set, pixel_data, file.syntax, &context.hints));
+    let stored = stored::read(&set, &module, pixel_data, file.syntax, &context.limits)?;
+    let raster = tone::render(stored, &set, &module)?;
+    Ok((raster, spacing::read(&set, &context.hints)))
+}
+
+/// Refuses what is no single radiograph by its header.
+fn check_kind(set: &DataSet, context: &DecodeContext) -> Result<(), Refusal> {
+    if let Some(modality) = set.code(tags::MODALITY) {
+        if terms::modality_holds_no_image(&modality) {
+            return Err(Refusal::exclude(ExcludeReason::NotAnImage, "a document, not a picture, by its modality"));
+        }
+        if !context.accept.modalities.iter().any(|accepted| *accepted == modality) {
+            return Err(Refusal::exclude(ExcludeReason::WrongModality, "a modality that is not accepted"));
+        }
+    }
+    if set.is_cut_short() {
+        return Err(Refusal::truncated("the file ends within its header"));
+    }
+    if set.has(tags::FLOAT_PIXEL_DATA) || set.has(tags::DOUBLE_FLOAT_PIXEL_DATA) {
+        return Err(Refusal::pixels("pixels of floating point numbers"));
+    }
+    if !set.has(tags::PIXEL_DATA) {
+        return Err(if set.has(tags::ROWS) {
+            Refusal::truncated("a picture by its header, but without pixel data")
+        } else {
+            Refusal::exclude(ExcludeReason::NotAnImage, "a DICOM object without pixel data")
+        });
+    }
+    if set.decimal(tags::NUMBER_OF_FRAMES).is_some_and(|frames| frames > 1.0) {
+        return Err(Refusal::exclude(ExcludeReason::MultiFrame, "more than one frame"));
+    }
+    Ok(())
+}
+
+/// The pixel data, when the file does not end within them.
+fn whole_pixel_data<'s, 'a>(set: &'s DataSet<'a>) -> Result<&'s Value<'a>, Refusal> {
+    match set.value(tags::PIXEL_DATA) {
+        None => Err(Refusal::truncated("a picture by its header, but without pixel data")),
+        Some(Value::CutShort(_)) => Err(Refusal::truncated("the file ends within its pixel data")),
+        Some(Value::Items(_)) => Err(Refusal::unreadable("pixel data that are a sequence")),
+        Some(value) => Ok(value),
+    }
+}
