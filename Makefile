@@ -1,0 +1,74 @@
+# aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
+#
+# Budget on 2 cores, cold (CI limit 60 minutes): setup 2, build 12, lint 6, test 10, smoke 5, total 35 minutes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+AORTICA := target/debug/aortica
+RELEASE := target/release/aortica
+ORT := .cache/onnxruntime/libonnxruntime.so
+export ORT_DYLIB_PATH := $(CURDIR)/$(ORT)
+
+DEMO := demo
+DEMO_PARTICIPANTS ?= 60
+DEMO_SEED ?= 2026
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- what is needed -------------------------------------------------------------------------------------------------
+
+.PHONY: runtime
+runtime: $(ORT) ## fetch the pinned ONNX Runtime library, hash checked, into .cache/
+$(ORT): pipelines/runtime/requirements.txt pipelines/runtime/fetch.sh
+	@sh pipelines/runtime/fetch.sh .cache/onnxruntime
+	@touch -h $@
+
+.PHONY: build
+build: ## build the program (target/debug/aortica; pixel code is optimised)
+	$(CARGO) build --locked -p aortica
+
+.PHONY: release
+release: ## build for deployment (target/release/aortica; slow to build)
+	$(CARGO) build --locked --release -p aortica
+
+# --- see it -----------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: runtime build ## simulate a cohort of DICOM files, score it, print the cohort table, write overlays
+	@if [ ! -f $(DEMO)/cohort/truth.parquet ]; then \
+	  $(AORTICA) phantom --participants $(DEMO_PARTICIPANTS) --seed $(DEMO_SEED) --out $(DEMO)/cohort; fi
+	$(AORTICA) score $(DEMO)/cohort/images --lake $(DEMO)/lake --overlays $(DEMO)/overlays
+	$(AORTICA) query --lake $(DEMO)/lake "SELECT scanner_maker, count(*) AS images, count(aac24_total) AS scored, \
+	  round(avg(aac24_total), 2) AS mean_aac24, sum(CASE WHEN aac24_cat_label = 'high' THEN 1 ELSE 0 END) AS high \
+	  FROM readings WHERE status = 'scored' GROUP BY scanner_maker ORDER BY scanner_maker"
+	$(AORTICA) evaluate --lake $(DEMO)/lake --truth $(DEMO)/cohort
+	@echo
+	@echo "Overlays:  $(DEMO)/overlays   (open any PNG)"
+	@echo "Lake:      $(DEMO)/lake       (try: $(AORTICA) query --lake $(DEMO)/lake)"
+
+# --- test it ----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: runtime lint ## everything that CI runs
+	$(CARGO) nextest --version >/dev/null 2>&1 && $(CARGO) nextest run --locked --workspace || $(CARGO) test --locked --workspace
+	$(MAKE) smoke
+
+.PHONY: lint
+lint: ## formatting and warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: smoke
+smoke: runtime build ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; table equals that of score
+	tests/smoke/run.sh
+
+# --- clean ------------------------------------------------------------------------------------------------------------
+
+.PHONY: clean-demo
+clean-demo: ## forget the demo's cohort, lake and overlays
+	rm -rf $(DEMO)

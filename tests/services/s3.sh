@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# A private S3 server on loopback: Ceph RGW with one monitor, one manager and one OSD in memory.
+# `s3.sh start DIR BUCKET..` prints shell lines that set AWS_* for it; `s3.sh stop DIR` stops it.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+command=$1
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+shift 2
+key=aorticatestkey
+secret=aorticatestsecret0123456789
+
+start() {
+    need radosgw radosgw ceph-mon ceph-osd ceph-mgr ceph-common
+    local mon rgw fsid
+    mon=$(free_port) rgw=$(free_port)
+    fsid=$(python3 -c 'import uuid; print(uuid.uuid4())')
+    mkdir -p "$dir"/{mon,mgr,osd,run,log,rgw}
+    cat > "$dir/ceph.conf" <<CONF
+[global]
+fsid = $fsid
+mon host = [v1:127.0.0.1:$mon]
+public network = 127.0.0.0/8
+public addr = 127.0.0.1
+auth cluster required = none
+auth service required = none
+auth client required = none
+ms bind msgr2 = false
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 1
+osd pool default pgp num = 1
+osd pool default pg autoscale mode = off
+mon allow pool size one = true
+mon allow pool delete = true
+mon warn on pool no redundancy = false
+osd crush chooseleaf type = 0
+osd objectstore = memstore
+memstore device bytes = 2147483648
+osd class load list = *
+osd class default list = *
+run dir = $dir/run
+admin socket = $dir/run/\$name.asok
+pid file = $dir/run/\$name.pid
+log file = $dir/log/\$name.log
+mon data = $dir/mon
+mgr data = $dir/mgr
+osd data = $dir/osd
+mon data avail crit = 1
+mon data avail warn = 1
+[client.rgw]
+rgw frontends = beast endpoint=127.0.0.1:$rgw
+rgw data = $dir/rgw
+rgw enable usage log = false
+CONF
+    local c="-c $dir/ceph.conf"
+    monmaptool --create --fsid "$fsid" --addv a "[v1:127.0.0.1:$mon]" "$dir/monmap" --clobber >/dev/null
+    ceph-mon $c --mkfs -i a --monmap "$dir/monmap" 2>"$dir/log/mkfs"
+    setsid ceph-mon $c -i a -f > "$dir/log/mon.out" 2>&1 < /dev/null & echo $! > "$dir/run/1.pid"
+    await 30 ceph $c --connect-timeout 5 status
+    setsid ceph-mgr $c -i x -f > "$dir/log/mgr.out" 2>&1 < /dev/null & echo $! > "$dir/run/2.pid"
+    local id
+    id=$(ceph $c osd create)
+    ceph-osd $c -i "$id" --mkfs 2>>"$dir/log/mkfs"
+    setsid ceph-osd $c -i "$id" -f > "$dir/log/osd.out" 2>&1 < /dev/null & echo $! > "$dir/run/3.pid"
+    await 30 sh -c "ceph $c osd stat | grep -q '1 up'"
+    setsid radosgw $c -n client.rgw -f > "$dir/log/rgw.out" 2>&1 < /dev/null & echo $! > "$dir/run/4.pid"
+    await 90 curl -sf "http://127.0.0.1:$rgw/"
+    radosgw-admin $c -n client.rgw user create --uid aortica --display-name aortica --access-key $key --secret $secret >"$dir/log/user" 2>&1
+    cat > "$dir/env" <<ENV
+export AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret AWS_REGION=us-east-1
+export AWS_ENDPOINT=http://127.0.0.1:$rgw AWS_ALLOW_HTTP=true
+ENV
+    . "$dir/env"
+    for bucket in "$@"; do python3 "$(dirname "$0")/s3_put.py" bucket "$bucket" >&2; done
+    cat "$dir/env"
+}
+
+stop() {
+    for pid in 4 3 2 1; do
+        [ -f "$dir/run/$pid.pid" ] && kill "$(cat "$dir/run/$pid.pid")" 2>/dev/null || true
+    done
+}
+
+case $command in
+    start) start "$@" ;;
+    stop) stop ;;
+    *) echo "s3.sh start DIR BUCKET.. | s3.sh stop DIR" >&2; exit 2 ;;
+esac
