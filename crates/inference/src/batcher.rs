@@ -1,0 +1,367 @@
+//! From requests to batches: rows wait in one bounded queue, are computed in one fixed shape, and each request gets
+//! exactly its own rows back.
+//!
+//! A row is computed as soon as the device is free and either a full shape of rows waits or the oldest has waited long
+//! enough; while the device is busy, rows gather by themselves. Requests whose caller has gone or whose deadline has
+//! passed are dropped before they cost anything. A batch that fails is run again row by row, once, so that only the
+//! request with the bad row fails.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::statistics::Statistics;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// Computes rows in the one shape.
+pub(crate) trait Compute {
+    /// `inputs` holds, for each input of the model, the pieces that together make `rows` rows; the answer holds, for each
+    /// output, the bytes of as many rows.
+    fn compute(&mut self, inputs: &[Vec<Bytes>], rows: usize) -> Result<Vec<Bytes>>;
+}
+
+/// When rows are computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// Rows of the one shape.
+    pub rows: usize,
+    /// How long a row waits for others while the device is free.
+    pub longest_delay: Duration,
+}
+
+/// A request on its way.
+pub(crate) struct Job {
+    inputs: Vec<Bytes>,
+    rows: usize,
+    deadline: Option<Instant>,
+    queued_at: Instant,
+    answer: oneshot::Sender<Result<Vec<Bytes>>>,
+    /// One for each row, given back when the job ends in whatever way.
+    _room: OwnedSemaphorePermit,
+}
+
+/// The way in. Closed when dropped or when `close` is called; what is inside by then is still answered.
+pub(crate) struct Queue {
+    jobs: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    rows_max: usize,
+    closing: AtomicBool,
+    statistics: Arc<Statistics>,
+}
+
+/// The way out.
+pub(crate) struct Jobs(mpsc::UnboundedReceiver<Job>);
+
+/// A queue for at most `rows_max` rows, waiting or being computed. (The channel itself needs no bound: nothing enters
+/// without room.)
+pub(crate) fn queue(rows_max: usize, statistics: Arc<Statistics>) -> (Queue, Jobs) {
+    let (jobs, receiver) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(rows_max));
+    (Queue { jobs, room, rows_max, closing: AtomicBool::new(false), statistics }, Jobs(receiver))
+}
+
+impl Queue {
+    /// Waits for the outputs of `rows` rows, whose inputs come in the order of the manifest.
+    pub async fn ask(&self, inputs: Vec<Bytes>, rows: usize, deadline: Option<Instant>) -> Result<Vec<Bytes>> {
+        let (answer, waiting) = oneshot::channel();
+        self.enter(inputs, rows, deadline, answer).inspect_err(|error| self.statistics.failed(error.kind()))?;
+        let answered = match deadline {
+            // Biased to the answer: one that is there counts, even if the deadline is too.
+            Some(deadline) => tokio::select! {
+                biased;
+                answered = waiting => answered,
+                () = sleep_until(deadline) => return Err(late()),
+            },
+            None => waiting.await,
+        };
+        answered.map_err(|_| stopped())?
+    }
+
+    fn enter(
+        &self,
+        inputs: Vec<Bytes>,
+        rows: usize,
+        deadline: Option<Instant>,
+        answer: oneshot::Sender<Result<Vec<Bytes>>>,
+    ) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(stopping());
+        }
+        if rows == 0 || rows > self.rows_max {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!("a request has 1 to {} rows (the size of the queue), this one has {rows}", self.rows_max),
+            ));
+        }
+        let queued_at = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= queued_at) {
+            return Err(late());
+        }
+        let room = Arc::clone(&self.room).try_acquire_many_owned(rows as u32).map_err(|refused| match refused {
+            TryAcquireError::NoPermits => Error::new(
+                ErrorKind::Overloaded,
+                format!("the queue of {} rows is full; ask again later", self.rows_max),
+            ),
+            TryAcquireError::Closed => stopping(),
+        })?;
+        self.jobs.send(Job { inputs, rows, deadline, queued_at, answer, _room: room }).map_err(|_| stopped())
+    }
+
+    /// Rows that wait or are being computed.
+    pub fn pending_rows(&self) -> usize {
+        self.rows_max - self.room.available_permits().min(self.rows_max)
+    }
+
+    /// Refuses all further requests, and waits until those inside are answered.
+    pub async fn drain(&self) {
+        self.closing.store(true, Ordering::Release);
+        // Room comes back as jobs end; once all of it is here, nothing is inside.
+        let all = self.room.acquire_many(self.rows_max as u32).await;
+        self.room.close();
+        drop(all);
+    }
+
+    /// Whether requests are taken: not closing, and the thread behind lives.
+    pub fn is_open(&self) -> bool {
+        !self.closing.load(Ordering::Acquire) && !self.jobs.is_closed()
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Deadline, "the deadline passed before the answer was there")
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "the model is being stopped; ask elsewhere or later")
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Bug, "the thread of the model ended while a request waited")
+}
+
+/// A job and how far it has come.
+struct Pending {
+    job: Job,
+    rows_done: usize,
+    /// For each output, the pieces computed so far.
+    parts: Vec<Vec<Bytes>>,
+    /// When its first row was computed, for the time it spent in the queue.
+    begun_at: Option<Instant>,
+    compute: Duration,
+}
+
+impl Pending {
+    fn new(job: Job) -> Pending {
+        Pending { job, rows_done: 0, parts: Vec::new(), begun_at: None, compute: Duration::ZERO }
+    }
+
+    fn rows_left(&self) -> usize {
+        self.job.rows - self.rows_done
+    }
+
+    /// The pieces of the inputs that make the next `rows` rows.
+    fn pieces(&self, rows: usize) -> impl Iterator<Item = Bytes> {
+        let first = self.rows_done;
+        self.job.inputs.iter().map(move |input| {
+            let row_bytes = input.len() / self.job.rows;
+            input.slice(first * row_bytes..(first + rows) * row_bytes)
+        })
+    }
+
+    fn take_outputs(&mut self, outputs: impl Iterator<Item = Bytes>, rows: usize) {
+        for (index, output) in outputs.enumerate() {
+            match self.parts.get_mut(index) {
+                Some(parts) => parts.push(output),
+                None => self.parts.push(vec![output]),
+            }
+        }
+        self.rows_done += rows;
+    }
+
+    fn finish(self, statistics: &Statistics) {
+        let outputs = self.parts.into_iter().map(joined).collect();
+        let begun_at = self.begun_at.unwrap_or(self.job.queued_at);
+        let times = (begun_at - self.job.queued_at, self.compute, self.job.queued_at.elapsed());
+        // Counted before it is sent, so that who has the answer finds it counted.
+        if self.job.answer.is_closed() {
+            statistics.cancelled();
+        } else {
+            statistics.succeeded(times);
+        }
+        let _ = self.job.answer.send(Ok(outputs));
+    }
+
+    fn fail(self, error: Error, statistics: &Statistics) {
+        statistics.failed(error.kind());
+        // A caller that has gone does not need to know.
+        let _ = self.job.answer.send(Err(error));
+    }
+}
+
+/// One piece stays as it is; several are copied together.
+fn joined(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.swap_remove(0);
+    }
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    whole.freeze()
+}
+
+/// Answers jobs until the queue is dropped and empty. Runs on the thread of the model; `compute` blocks it.
+pub(crate) async fn serve(mut jobs: Jobs, policy: Policy, compute: &mut dyn Compute, statistics: &Statistics) {
+    let mut waiting: VecDeque<Pending> = VecDeque::new();
+    let mut open = true;
+    loop {
+        while let Ok(job) = jobs.0.try_recv() {
+            waiting.push_back(Pending::new(job));
+        }
+        drop_unwanted(&mut waiting, statistics);
+        let Some(oldest) = waiting.front() else {
+            match jobs.0.recv().await {
+                Some(job) => waiting.push_back(Pending::new(job)),
+                None => return,
+            }
+            continue;
+        };
+        let full = waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
+        let until = oldest.job.queued_at + policy.longest_delay;
+        if !full && open && oldest.rows_done == 0 && until > Instant::now() {
+            tokio::select! {
+                biased;
+                job = jobs.0.recv() => match job {
+                    Some(job) => waiting.push_back(Pending::new(job)),
+                    None => open = false,
+                },
+                () = sleep_until(until) => {}
+            }
+            continue;
+        }
+        run_batch(&mut waiting, policy.rows, compute, statistics);
+    }
+}
+
+/// Drops requests that nobody waits for any more.
+fn drop_unwanted(waiting: &mut VecDeque<Pending>, statistics: &Statistics) {
+    let now = Instant::now();
+    let unwanted =
+        |pending: &Pending| pending.job.answer.is_closed() || pending.job.deadline.is_some_and(|at| at <= now);
+    if !waiting.iter().any(unwanted) {
+        return;
+    }
+    for pending in std::mem::take(waiting) {
+        if pending.job.answer.is_closed() {
+            statistics.cancelled();
+        } else if unwanted(&pending) {
+            pending.fail(late(), statistics);
+        } else {
+            waiting.push_back(pending);
+        }
+    }
+}
+
+/// Computes the first rows of `waiting`, at most `shape_rows`, and answers the jobs that are complete by that.
+fn run_batch(waiting: &mut VecDeque<Pending>, shape_rows: usize, compute: &mut dyn Compute, statistics: &Statistics) {
+    let mut members: Vec<(Pending, usize)> = Vec::new();
+    let mut rows = 0;
+    while rows < shape_rows {
+        let Some(pending) = waiting.pop_front() else { break };
+        let taken = pending.rows_left().min(shape_rows - rows);
+        rows += taken;
+        members.push((pending, taken));
+    }
+    let mut inputs: Vec<Vec<Bytes>> = Vec::new();
+    for (pending, taken) in &members {
+        gather(&mut inputs, pending.pieces(*taken));
+    }
+    let begun_at = Instant::now();
+    match checked(compute.compute(&inputs, rows), rows) {
+        Ok(outputs) => {
+            let took = begun_at.elapsed();
+            statistics.executed(rows, took);
+            let mut first = 0;
+            for (mut pending, taken) in members {
+                pending.begun_at.get_or_insert(begun_at);
+                pending.compute += took;
+                pending.take_outputs(outputs.iter().map(|output| rows_of(output, rows, first, taken)), taken);
+                first += taken;
+                settle(pending, waiting, statistics);
+            }
+        }
+        Err(error) if rows == 1 => {
+            for (pending, _) in members {
+                pending.fail(error.duplicate(), statistics);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(rows, %error, "a batch failed and is run again row by row");
+            for (pending, taken) in members {
+                run_single_rows(pending, taken, waiting, compute, statistics);
+            }
+        }
+    }
+}
+
+/// Computes `taken` rows of one job, each alone. The first failure fails the job.
+fn run_single_rows(
+    mut pending: Pending,
+    taken: usize,
+    waiting: &mut VecDeque<Pending>,
+    compute: &mut dyn Compute,
+    statistics: &Statistics,
+) {
+    for _ in 0..taken {
+        let begun_at = Instant::now();
+        let mut inputs = Vec::new();
+        gather(&mut inputs, pending.pieces(1));
+        match checked(compute.compute(&inputs, 1), 1) {
+            Ok(outputs) => {
+                let took = begun_at.elapsed();
+                statistics.executed(1, took);
+                pending.begun_at.get_or_insert(begun_at);
+                pending.compute += took;
+                pending.take_outputs(outputs.into_iter(), 1);
+            }
+            Err(error) => {
+                let row = pending.rows_done;
+                return pending.fail(error.with_prefix(&format!("row {row} of the request")), statistics);
+            }
+        }
+    }
+    settle(pending, waiting, statistics);
+}
+
+fn settle(pending: Pending, waiting: &mut VecDeque<Pending>, statistics: &Statistics) {
+    if pending.rows_left() == 0 {
+        pending.finish(statistics);
+    } else {
+        // Only the last member of a batch can be incomplete; it goes first next time.
+        waiting.push_front(pending);
+    }
+}
+
+fn gather(inputs: &mut Vec<Vec<Bytes>>, pieces: impl Iterator<Item = Bytes>) {
+    for (index, piece) in pieces.enumerate() {
+        match inputs.get_mut(index) {
+            Some(input) => input.push(piece),
+            None => inputs.push(vec![piece]),
+        }
+    }
+}
+
+fn rows_of(output: &Bytes, rows: usize, first: usize, taken: usize) -> Bytes {
+    let row_bytes = output.len() / rows;
+    output.slice(first * row_bytes..(first + taken) * row_bytes)
+}
+
+/// Outputs that do not divide into rows would be handed to the wrong requests.
+fn checked(outputs: Result<Vec<Bytes>>, rows: usize) -> Result<Vec<Bytes>> {
+    let outputs = outputs?;
+    if outputs.iter().any(|output| output.len() % rows != 0) {
+        return Err(Error::new(ErrorKind::Bug, format!("an output does not divide into {rows} rows")));
+    }
+    Ok(outputs)
+}

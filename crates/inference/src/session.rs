@@ -1,0 +1,249 @@
+//! A network in this process: one model, loaded once, on a thread of its own.
+
+use crate::batcher::{self, Policy, Queue};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{BATCH_ROWS_MAX, ModelManifest};
+use crate::runtime::Runtime;
+use crate::stage::Stage;
+use crate::statistics::Statistics;
+use crate::tensor::{Tensor, TensorBatch};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most rows that a queue may be set to hold.
+pub const QUEUE_ROWS_MAX: usize = 1 << 16;
+/// Most threads of one session.
+pub const THREADS_MAX: usize = 256;
+/// Longest delay that a row may be made to wait for others.
+pub const DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// Where a network is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    #[default]
+    Cpu,
+    /// The NVIDIA GPU of this ordinal; needs the CUDA build of the library.
+    Cuda(u32),
+}
+
+impl Device {
+    /// The execution provider's name, a part of a reading's fingerprint.
+    pub fn provider(self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+        }
+    }
+}
+
+/// `cpu`, `cuda` or `cuda:N`.
+impl std::str::FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Device> {
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => {
+                text.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()).map(Device::Cuda).ok_or_else(|| {
+                    Error::new(ErrorKind::Settings, format!("device `{text}`: `cpu`, `cuda` or `cuda:N` is expected"))
+                })
+            }
+        }
+    }
+}
+
+/// How a session computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    pub device: Device,
+    /// Threads that work on one batch, 1 to 256. Default 1; set it to the cores that this model may use.
+    pub threads: usize,
+    /// Whether idle threads spin for a while instead of sleeping: a little faster alone on a machine, much slower
+    /// beside other work on the same cores. Default false.
+    pub spin: bool,
+    /// Rows of the one shape that is executed; `None` (default) takes the manifest's preferred rows. Part of what
+    /// decides the last digits of an answer, so that it must be the same where answers are to be the same.
+    pub batch_rows: Option<usize>,
+    /// How long a row waits for others while the device is free, at most 10 s. Default 2 ms; 0 for none.
+    pub longest_delay: Duration,
+    /// Most rows waiting or being computed, 1 to 65,536; more are refused as `Overloaded`. Default 256.
+    pub queue_rows: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig {
+            device: Device::Cpu,
+            threads: 1,
+            spin: false,
+            batch_rows: None,
+            longest_delay: Duration::from_millis(2),
+            queue_rows: 256,
+        }
+    }
+}
+
+impl SessionConfig {
+    fn check(&self, manifest: &ModelManifest) -> Result<usize> {
+        let refuse = |message: String| {
+            Err(Error::new(ErrorKind::Settings, format!("session of model `{}`: {message}", manifest.name())))
+        };
+        let rows = self.batch_rows.unwrap_or(manifest.batch().preferred);
+        if !(1..=THREADS_MAX).contains(&self.threads) {
+            return refuse(format!("threads must be 1 to {THREADS_MAX}, not {}", self.threads));
+        }
+        if !(1..=BATCH_ROWS_MAX).contains(&rows) {
+            return refuse(format!("batch_rows must be 1 to {BATCH_ROWS_MAX}, not {rows}"));
+        }
+        if !(1..=QUEUE_ROWS_MAX).contains(&self.queue_rows) {
+            return refuse(format!("queue_rows must be 1 to {QUEUE_ROWS_MAX}, not {}", self.queue_rows));
+        }
+        if self.longest_delay > DELAY_MAX {
+            return refuse(format!("longest_delay must be at most {DELAY_MAX:?}, not {:?}", self.longest_delay));
+        }
+        Ok(rows)
+    }
+}
+
+/// A loaded model. Shared by reference; its thread ends when the last owner drops it, after answering what is inside.
+pub struct Session {
+    manifest: ModelManifest,
+    config: SessionConfig,
+    batch_rows: usize,
+    queue: Queue,
+    statistics: Arc<Statistics>,
+}
+
+impl Session {
+    /// Loads the model of `manifest`, checks it against the manifest, and runs it once to warm it up. Blocks until all
+    /// of that is done, so that a returned session is ready; call it off the async threads.
+    ///
+    /// # Errors
+    /// `Settings` for a setting out of range or a device that the library lacks, `Digest` when the file is not the one
+    /// that the manifest names, `Model` when it cannot be loaded, has other tensors than the manifest says, or fails on
+    /// a batch of zeros.
+    pub fn start(runtime: &Runtime, manifest: ModelManifest, config: SessionConfig) -> Result<Session> {
+        let batch_rows = config.check(&manifest)?;
+        let bytes = manifest.read_model()?;
+        let statistics = Arc::new(Statistics::default());
+        let (queue, jobs) = batcher::queue(config.queue_rows, Arc::clone(&statistics));
+        let policy = Policy { rows: batch_rows, longest_delay: config.longest_delay };
+        let (ready, loaded) = std::sync::mpsc::sync_channel::<Result<()>>(1);
+        let work = {
+            let (runtime, manifest, config) = (runtime.clone(), manifest.clone(), config.clone());
+            let statistics = Arc::clone(&statistics);
+            move || {
+                let prepared = Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut engine| {
+                    engine.warm_up()?;
+                    Ok((engine, batching_runtime()?))
+                });
+                drop(bytes);
+                match prepared {
+                    Ok((mut engine, batching)) => {
+                        // Nobody listening means that `start` was given up; the closed queue then ends `serve`.
+                        let _ = ready.send(Ok(()));
+                        batching.block_on(batcher::serve(jobs, policy, &mut engine, &statistics));
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(format!("model {}", manifest.name()))
+            .spawn(work)
+            .map_err(|error| Error::caused(ErrorKind::Settings, "no thread could be started for a model", error))?;
+        loaded
+            .recv()
+            .map_err(|_| Error::new(ErrorKind::Bug, format!("loading model `{}` panicked", manifest.name())))??;
+        tracing::info!(
+            model = manifest.name(),
+            version = manifest.version(),
+            sha256 = %manifest.digest(),
+            device = ?config.device,
+            threads = config.threads,
+            batch_rows,
+            "model loaded"
+        );
+        Ok(Session { manifest, config, batch_rows, queue, statistics })
+    }
+
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// Rows of the one shape that is executed.
+    pub fn batch_rows(&self) -> usize {
+        self.batch_rows
+    }
+
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Rows that wait or are being computed.
+    pub fn pending_rows(&self) -> usize {
+        self.queue.pending_rows()
+    }
+
+    /// Whether requests are taken: false while draining and after the thread has died.
+    pub fn is_ready(&self) -> bool {
+        self.queue.is_open()
+    }
+
+    /// Refuses further requests as `Unavailable`, and returns when all that were accepted are answered.
+    pub async fn drain(&self) {
+        self.queue.drain().await;
+    }
+}
+
+/// Timers for the batching delay; nothing else runs in it.
+fn batching_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Error::caused(ErrorKind::Settings, "no timer could be made for a model", error))
+}
+
+#[async_trait]
+impl Stage for Session {
+    fn manifest(&self) -> &ModelManifest {
+        &self.manifest
+    }
+
+    async fn infer(&self, batch: TensorBatch) -> Result<Vec<Tensor>> {
+        let deadline = batch.deadline();
+        let (inputs, rows) = self.manifest.arrange_inputs(batch)?;
+        let inputs = inputs.into_iter().map(Tensor::into_bytes).collect();
+        let outputs = self.queue.ask(inputs, rows, deadline).await?;
+        self.manifest
+            .outputs()
+            .iter()
+            .zip(outputs)
+            .map(|(spec, bytes)| Tensor::from_bytes(spec.name.as_str(), spec.dtype, &spec.shape(rows), bytes))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({} {:?})", self.manifest.name(), self.config.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_on_the_command_line() {
+        assert_eq!("cpu".parse::<Device>().unwrap(), Device::Cpu);
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        assert_eq!("cuda:3".parse::<Device>().unwrap(), Device::Cuda(3));
+        assert!("gpu".parse::<Device>().unwrap_err().to_string().contains("`cuda:N`"));
+    }
+}

@@ -1,0 +1,55 @@
+//! Tests with real models. They need the ONNX Runtime library: `make test` sets ORT_DYLIB_PATH to the pinned one.
+
+mod session;
+
+use inference::{ModelManifest, Runtime, Session, SessionConfig, Tensor};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models")
+}
+
+pub fn manifest(name: &str) -> ModelManifest {
+    ModelManifest::read(&models().join(format!("{name}.toml"))).unwrap()
+}
+
+/// The library, or `None` (said aloud, past the capture of test output) where no path is set.
+pub fn runtime() -> Option<Runtime> {
+    match std::env::var_os("ORT_DYLIB_PATH") {
+        Some(path) => Some(Runtime::load(Path::new(&path)).expect("ORT_DYLIB_PATH names a usable library")),
+        None => {
+            let test = std::thread::current().name().unwrap_or("a test").to_owned();
+            let said = writeln!(
+                std::io::stderr(),
+                "SKIPPED {test}: ORT_DYLIB_PATH is not set; `make runtime` installs the library, `make test` sets it"
+            );
+            said.expect("stderr can be written");
+            None
+        }
+    }
+}
+
+/// No delay, so that tests wait for nothing; the queue is as small as the largest request of the models.
+pub fn prompt() -> SessionConfig {
+    SessionConfig { longest_delay: Duration::ZERO, queue_rows: 64, ..SessionConfig::default() }
+}
+
+pub fn session(runtime: &Runtime, name: &str) -> Session {
+    Session::start(runtime, manifest(name), prompt()).unwrap()
+}
+
+/// `rows` rows for input `image` of `scale` (1 x 4 x 8) or `conv` (1 x 24 x 16), each different.
+pub fn pictures(rows: usize, row_shape: &[usize], seed: u32) -> Tensor {
+    let pixels: usize = row_shape.iter().product();
+    let mut state = seed;
+    let values: Vec<u8> = (0..rows * pixels)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let shape: Vec<usize> = std::iter::once(rows).chain(row_shape.iter().copied()).collect();
+    Tensor::new("image", &shape, values).unwrap()
+}

@@ -1,0 +1,199 @@
+//! Loading, refusing and computing in this process.
+
+use crate::{manifest, models, pictures, prompt, runtime, session};
+use half::f16;
+use inference::statistics::FailureReason;
+use inference::tensor::named;
+use inference::{Device, ErrorKind, ModelManifest, Session, SessionConfig, Stage, Tensor, TensorBatch};
+use std::path::Path;
+
+/// A copy of a manifest and its model in a folder of its own, with one text replaced by another.
+fn changed(name: &str, from: &str, to: &str) -> (tempfile::TempDir, ModelManifest) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(models().join(format!("{name}.toml"))).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::copy(models().join(format!("{name}.onnx")), folder.path().join(format!("{name}.onnx"))).unwrap();
+    let manifest = ModelManifest::parse(&text.replacen(from, to, 1), folder.path()).unwrap();
+    (folder, manifest)
+}
+
+fn refused(manifest: ModelManifest, config: SessionConfig) -> Option<inference::Error> {
+    let runtime = runtime()?;
+    Some(Session::start(&runtime, manifest, config).map(|_| ()).unwrap_err())
+}
+
+#[tokio::test]
+async fn outputs_are_the_models_and_in_order() {
+    let Some(runtime) = runtime() else { return };
+    let session = session(&runtime, "scale");
+    let image = pictures(3, &[1, 4, 8], 1);
+    let outputs = session.infer(image.clone().into()).await.unwrap();
+    assert_eq!(outputs.iter().map(Tensor::name).collect::<Vec<_>>(), ["scaled", "mean"]);
+    assert_eq!(outputs[0].shape(), [3, 1, 4, 8]);
+    assert_eq!(outputs[1].shape(), [3, 1]);
+    for row in 0..3 {
+        let pixels = image.row::<u8>(row).unwrap();
+        let scaled: Vec<f32> = pixels.iter().map(|&grey| f32::from(grey) / 255.0).collect();
+        assert_eq!(outputs[0].row::<f32>(row).unwrap().as_ref(), scaled);
+        let mean = scaled.iter().sum::<f32>() / 32.0;
+        assert!((outputs[1].row::<f32>(row).unwrap()[0] - mean).abs() < 1e-6);
+    }
+}
+
+#[tokio::test]
+async fn every_element_type_passes_unchanged() {
+    let Some(runtime) = runtime() else { return };
+    let session = session(&runtime, "types");
+    let small = Tensor::new("small", &[3, 3], vec![-128_i8, 0, 127, 1, 2, 3, -1, -2, -3]).unwrap();
+    let halves: Vec<f16> = [0.5, -0.5, 2.0, 0.0, 0.25, -4.0, 1.0, 1.5, 3.0].map(f16::from_f32).to_vec();
+    let half = Tensor::new("half", &[3, 3], halves).unwrap();
+    // Inputs are found by name, in whatever order they come.
+    let outputs = session.infer(TensorBatch::new(vec![half.clone(), small.clone()])).await.unwrap();
+    let sum = named(&outputs, "sum").unwrap().values::<f32>().unwrap().into_owned();
+    assert_eq!(sum, [-127.5, -0.5, 129.0, 1.0, 2.25, -1.0, 0.0, -0.5, 0.0]);
+    let twice = named(&outputs, "twice").unwrap().values::<f16>().unwrap().into_owned();
+    assert_eq!(twice[2].to_f32(), 4.0);
+    assert_eq!(named(&outputs, "same").unwrap().bytes(), small.bytes());
+}
+
+/// Fixed shapes: a row's answer has the same bits alone, in company, and in any place of the batch.
+#[tokio::test]
+async fn neighbours_do_not_change_a_row() {
+    let Some(runtime) = runtime() else { return };
+    let session = session(&runtime, "conv");
+    let together = pictures(4, &[1, 24, 16], 7);
+    let in_company = session.infer(together.clone().into()).await.unwrap();
+    let row_bytes = 24 * 16;
+    for row in 0..4 {
+        let bytes = together.bytes().slice(row * row_bytes..(row + 1) * row_bytes);
+        let alone = Tensor::from_bytes("image", together.dtype(), &[1, 1, 24, 16], bytes).unwrap();
+        let answer = session.infer(alone.into()).await.unwrap();
+        assert_eq!(
+            answer[0].bytes(),
+            &in_company[0].bytes().slice(row * 4 * row_bytes * 4..(row + 1) * 4 * row_bytes * 4)
+        );
+    }
+}
+
+/// More rows than the shape are split over batches and put together again.
+#[tokio::test]
+async fn a_long_request_is_split_and_a_longer_one_refused() {
+    let Some(runtime) = runtime() else { return };
+    let session = session(&runtime, "scale");
+    let image = pictures(15, &[1, 4, 8], 3);
+    let outputs = session.infer(image.clone().into()).await.unwrap();
+    let want: Vec<f32> = image.values::<u8>().unwrap().iter().map(|&grey| f32::from(grey) / 255.0).collect();
+    assert_eq!(outputs[0].values::<f32>().unwrap().as_ref(), want);
+    assert_eq!(session.statistics().executions().keys().copied().collect::<Vec<_>>(), [3, 4]);
+    let error = session.infer(pictures(17, &[1, 4, 8], 3).into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request);
+    assert!(error.to_string().contains("1 to 16 rows"), "{error}");
+}
+
+/// The network fails on one row of a full batch: the others are answered as if it had not been there.
+#[tokio::test]
+async fn only_the_bad_row_fails() {
+    let Some(runtime) = runtime() else { return };
+    let mut config = prompt();
+    config.longest_delay = std::time::Duration::from_secs(10);
+    let session = Session::start(&runtime, manifest("picky"), config).unwrap();
+    // Four requests fill the shape, so that they are computed together and at once.
+    let ask = |number: u8| session.infer(Tensor::new("number", &[1, 1], vec![number]).unwrap().into());
+    let (a, b, bad, c) = tokio::join!(ask(2), ask(3), ask(200), ask(9));
+    let square = |answer: inference::Result<Vec<Tensor>>| answer.unwrap()[0].values::<f32>().unwrap()[0];
+    assert_eq!([square(a), square(b), square(c)], [4.0, 9.0, 81.0]);
+    let error = bad.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Compute);
+    assert!(error.to_string().contains("row 0 of the request"), "{error}");
+    assert_eq!(session.statistics().requests_failed(FailureReason::Backend), 1);
+    assert_eq!(session.statistics().requests_succeeded(), 3);
+
+    let mixed = Tensor::new("number", &[4, 1], vec![1_u8, 2, 77, 3]).unwrap();
+    let error = session.infer(mixed.into()).await.unwrap_err();
+    assert!(error.to_string().contains("row 2 of the request"), "{error}");
+}
+
+#[test]
+fn a_file_with_another_digest_is_refused() {
+    let (folder, manifest) = changed("scale", "sha256", "sha256");
+    let path = folder.path().join("scale.onnx");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let Some(error) = refused(manifest, prompt()) else { return };
+    assert_eq!(error.kind(), ErrorKind::Digest);
+    assert!(error.to_string().contains("scale.onnx has sha256"), "{error}");
+}
+
+#[test]
+fn a_corrupt_or_missing_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = b"this is no model";
+    std::fs::write(folder.path().join("scale.onnx"), garbage).unwrap();
+    let text = std::fs::read_to_string(models().join("scale.toml")).unwrap();
+    let digest = manifest("scale").digest().to_hex();
+    let text = text.replace(&digest, &domain::Digest::of(garbage).to_hex());
+    let corrupt = ModelManifest::parse(&text, folder.path()).unwrap();
+    let Some(error) = refused(corrupt, prompt()) else { return };
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert!(error.to_string().contains("cannot be loaded"), "{error}");
+
+    let missing = ModelManifest::parse(&text, Path::new("no/such/folder")).unwrap();
+    let error = refused(missing, prompt()).unwrap();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+}
+
+#[test]
+fn a_model_that_is_not_what_its_manifest_says_is_refused_by_tensor() {
+    let cases = [
+        ("scale", "name = \"image\"", "name = \"picture\"", "input `image`"),
+        ("scale", "name = \"mean\"", "name = \"median\"", "output `mean`"),
+        ("scale", "dtype = \"UINT8\"", "dtype = \"INT8\"", "input `image` is u8"),
+        ("scale", "{ axis = \"column\", size = 8 }", "{ axis = \"column\", size = 9 }", "INT8"),
+        ("fixed", "preferred = 2", "preferred = 4", "fixed batch of 2 rows"),
+    ];
+    for (name, from, to, expected) in cases {
+        let (_folder, manifest) = changed(name, from, to);
+        let Some(error) = refused(manifest, prompt()) else { return };
+        assert_eq!(error.kind(), ErrorKind::Model);
+        let message = error.to_string();
+        let expected = if expected == "INT8" { "UINT8 [N, 1, 4, 9] in the manifest" } else { expected };
+        assert!(message.contains("is not what its manifest says") && message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn settings_out_of_range_and_devices_that_are_not_there_are_refused() {
+    let wrong = |config: SessionConfig| refused(manifest("scale"), config);
+    let Some(error) = wrong(SessionConfig { threads: 0, ..prompt() }) else { return };
+    assert!(error.to_string().contains("threads must be 1 to 256"), "{error}");
+    let error = wrong(SessionConfig { queue_rows: 0, ..prompt() }).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    // The pinned library is the CPU build.
+    let error = wrong(SessionConfig { device: Device::Cuda(0), ..prompt() }).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("cannot use CUDA device 0"), "{error}");
+}
+
+#[tokio::test]
+async fn draining_answers_what_was_accepted_and_refuses_the_rest() {
+    let Some(runtime) = runtime() else { return };
+    let session = std::sync::Arc::new(session(&runtime, "conv"));
+    let asked: Vec<_> = (0..12)
+        .map(|seed| {
+            let session = std::sync::Arc::clone(&session);
+            tokio::spawn(async move { session.infer(pictures(4, &[1, 24, 16], seed).into()).await })
+        })
+        .collect();
+    // On this one thread the tasks enter the queue before the drain is asked for.
+    tokio::task::yield_now().await;
+    assert_eq!(session.pending_rows(), 48);
+    session.drain().await;
+    assert!(!session.is_ready());
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().unwrap()[0].rows(), 4);
+    }
+    let error = session.infer(pictures(1, &[1, 24, 16], 0).into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(session.pending_rows(), 0);
+}
