@@ -1,0 +1,269 @@
+//! The bones of the lateral view, at full resolution: vertebral bodies, posterior elements, ribs, sacrum.
+
+use crate::canvas::{Canvas, Profile};
+use crate::plane::{Mm, curve, forward, mm, upward};
+use crate::random::{Random, Wander};
+use crate::scene::Scene;
+use crate::spine::{Body, L1, L5, S1, T12};
+
+pub(crate) fn lay_bones(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
+    let density = scene.spine.density;
+    for (index, body) in scene.spine.bodies.iter().enumerate() {
+        lay_body(canvas, body, density * body.density, index, random);
+    }
+    for index in L5..scene.spine.bodies.len() {
+        lay_arch(canvas, scene, index, random);
+    }
+    lay_sacrum(canvas, scene, random);
+    for index in T12 - 1..scene.spine.bodies.len() {
+        if index >= T12 {
+            lay_ribs(canvas, scene, index, random);
+        }
+    }
+}
+
+/// Distance of a point inside each border of a body, mm: anterior, posterior, superior, inferior.
+struct Borders {
+    origin: [Mm; 4],
+    inward: [Mm; 4],
+    along: [Mm; 4],
+    length: [f64; 4],
+    concavity: [f64; 4],
+}
+
+impl Borders {
+    fn of(body: &Body) -> Borders {
+        let [a_s, p_s, a_i, p_i] = body.corners;
+        let centre = body.centre();
+        let mut out = Borders {
+            origin: [a_s, p_s, a_s, a_i],
+            inward: [Mm::default(); 4],
+            along: [Mm::default(); 4],
+            length: [0.0; 4],
+            concavity: body.concavity,
+        };
+        for (k, end) in [a_i, p_i, p_s, p_i].into_iter().enumerate() {
+            let edge = end - out.origin[k];
+            out.length[k] = edge.length();
+            out.along[k] = edge.unit();
+            let normal = out.along[k].anterior_normal();
+            out.inward[k] = if normal.dot(centre - out.origin[k]) > 0.0 { normal } else { normal * -1.0 };
+        }
+        out
+    }
+
+    #[inline]
+    fn inside(&self, p: Mm) -> [f64; 4] {
+        let mut d = [0.0; 4];
+        for k in 0..4 {
+            let r = p - self.origin[k];
+            let q = (r.dot(self.along[k]) / self.length[k]).clamp(0.0, 1.0);
+            d[k] = r.dot(self.inward[k]) - self.concavity[k] * 4.0 * q * (1.0 - q);
+        }
+        d
+    }
+}
+
+/// Smallest of four distances with rounded corners of about `radius` mm.
+#[inline]
+fn rounded(d: [f64; 4], radius: f64) -> f64 {
+    let low = d[0].min(d[1]);
+    let high = d[2].min(d[3]);
+    let (a, b) = ((radius - low).max(0.0), (radius - high).max(0.0));
+    if low < radius && high < radius { radius - a.hypot(b) } else { low.min(high) }
+}
+
+fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, index: usize, random: &mut Random) {
+    let borders = Borders::of(body);
+    // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
+    let width = body.depth * 1.35;
+    let spongy = 0.0098 * density * width;
+    let shell = 0.30 * density;
+    let plate = 0.52 * density;
+    let texture = Wander::new(random, 400.0, 1.6);
+    let texture_phase = random.between(0.0, 300.0);
+    let coarse = Wander::new(random, 400.0, 7.0);
+    let second = body.double_contour;
+    let (f, u) = (forward(body.tilt), upward(body.tilt));
+    let centre = body.centre();
+    let tilt_side = random.between(0.25, 0.6);
+    let sacral = index == S1;
+    canvas.fill(&body.corners, 4.0, |p| {
+        let d = borders.inside(p);
+        let edge = rounded(d, 2.2);
+        let mut tau = 0.0;
+        if edge > -1.5 {
+            let r = p - centre;
+            let (along, across) = (r.dot(u), r.dot(f));
+            let enter = (edge / 0.9 + 0.5).clamp(0.0, 1.0);
+            if enter > 0.0 {
+                // thickness of an oval section: thin at the front, thicker towards the middle
+                let deep = (d[0].max(0.0) / (0.45 * body.depth)).min(1.0);
+                let section = 0.55 + 0.45 * (deep * (2.0 - deep)).sqrt();
+                // vertical trabeculae make fine columns, with slow mottling
+                let grain = 0.045 * texture.at(across + 150.0 + texture_phase + 0.25 * coarse.at(along + 200.0))
+                    + 0.04 * coarse.at(across * 0.8 + along * 0.6 + 200.0);
+                tau += enter * spongy * section * (1.0 + grain);
+                let front = (-(d[0] - 0.7).powi(2) / 0.5).exp();
+                let back = (-(d[1] - 0.7).powi(2) / 0.6).exp();
+                tau += enter * shell * (front + 0.6 * back) * if sacral { 0.6 } else { 1.0 };
+                for (k, sign) in [(2, -1.0), (3, 1.0)] {
+                    if sacral && k == 3 {
+                        continue;
+                    }
+                    let line = (-(d[k] - 0.8).powi(2) / 0.42).exp();
+                    // the far rim of a tilted plate is a second, weaker contour
+                    let rim = (-(d[k] - 0.9 + sign * second).powi(2) / 0.8).exp();
+                    tau += plate * (line * (1.0 - 0.4 * tilt_side) + rim * tilt_side) * enter;
+                    // dense bone next to the plate
+                    tau += enter * 0.07 * density * (-d[k].max(0.0) / 3.5).exp();
+                }
+            }
+        }
+        tau as f32
+    });
+    for (k, toward) in [(0usize, 1.0), (1usize, -1.0)] {
+        let size = body.osteophyte[k];
+        if size > 0.6 {
+            let corner = body.corners[if k == 0 { 0 } else { 2 }];
+            let tip = corner + f * size + u * (toward * 0.5 * size);
+            let line = curve(&[corner - f * 2.5 - u * (toward * 1.5), corner - u * (toward * 0.4), tip], 0.4);
+            canvas.stroke(&line, Profile::Solid, |t| 1.9 * (1.0 - 0.75 * t), |_| 0.28 * density);
+        }
+    }
+    let _ = L1;
+}
+
+/// Pedicle, articular and spinous processes; left and right lie over one another with a small shift.
+fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Random) {
+    let body = &scene.spine.bodies[index];
+    let below = &scene.spine.bodies[index - 1];
+    let density = scene.spine.density;
+    let (f, u) = (forward(body.tilt), upward(body.tilt));
+    let h = body.height;
+    let lumbar = index <= L1;
+    let scale = if lumbar { 1.0 } else { 0.8 };
+    for side in [-1.0, 1.0] {
+        let shift = u * (side * (0.8 + 0.5 * body.double_contour.abs()).min(3.5) * random.between(0.4, 1.0))
+            + f * (side * random.between(0.0, 1.6));
+        let root = body.at(0.96, 0.27) + shift;
+        let joint = root - f * (12.0 * scale) + u * (random.bounded(0.0, 0.8, 2.0));
+        let pedicle = curve(&[root, root.lerp(joint, 0.5), joint], 0.5);
+        let half = 0.22 * h * random.between(0.9, 1.1);
+        canvas.stroke(&pedicle, Profile::Rimmed(1.6), |t| half * (1.0 + 0.25 * (2.0 * t - 1.0).powi(2)), |_| {
+            0.24 * density
+        });
+        // articular pillar: from the joint above, through the isthmus, down to the joint with the body below
+        let upper = joint + u * (0.52 * h) + f * 1.5;
+        let isthmus = joint - u * (0.30 * h) - f * (3.5 * scale);
+        let lower = below.at(1.0, 0.0) - f * (15.5 * scale) + shift * 0.6 - u * 2.0;
+        let pillar = curve(&[upper, joint - f * 0.5, isthmus, lower], 0.5);
+        let swell = random.between(0.9, 1.15);
+        canvas.stroke(
+            &pillar,
+            Profile::Rimmed(1.3),
+            |t| {
+                let ends = (2.0 * t - 1.0).powi(2);
+                swell * scale * (3.6 + 2.0 * ends) * (1.0 - 0.6 * ((t - 0.5).abs() * 2.0).powi(8))
+            },
+            |_| 0.30 * density,
+        );
+    }
+    // spinous process: a blade seen flat, longest in the lumbar spine, steep in the thorax
+    let start = body.at(1.0, 0.55) - f * (20.0 * scale);
+    let droop = if lumbar { random.between(0.15, 0.4) } else { random.between(0.7, 1.1) };
+    let length = (if lumbar { 27.0 } else { 30.0 }) * random.between(0.85, 1.1) * scene.spine.l3_depth / 34.0
+        * if index == L5 { 0.7 } else { 1.0 };
+    let end = start - f * length - u * (length * droop);
+    let blade = curve(&[start, start.lerp(end, 0.5) + u * random.normal(0.0, 1.0), end], 0.6);
+    let tall = (if lumbar { 9.5 } else { 4.5 }) * random.between(0.85, 1.15);
+    canvas.stroke(
+        &blade,
+        Profile::Rimmed(1.1),
+        |t| tall * (0.55 + 0.5 * t) * (1.0 - ((t - 0.5).abs() * 2.0).powi(10) * 0.8),
+        |_| 0.13 * density,
+    );
+}
+
+/// The sacrum below its first end plate, and the coccyx.
+fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
+    let s1 = &scene.spine.bodies[S1];
+    let density = scene.spine.density;
+    let [front_top, back_top, ..] = s1.corners;
+    let h = s1.height;
+    let bend = random.between(0.75, 1.15);
+    let mut front = vec![front_top];
+    let mut back = vec![back_top];
+    let mut tilt = s1.tilt;
+    let mut at = front_top.lerp(back_top, 0.5);
+    let mut depth = s1.depth;
+    let mut thickness = Vec::new();
+    for k in 0..6 {
+        // the sacrum runs back and down, then curves forward to the coccyx
+        tilt += (if k < 1 { 6.0f64 } else if k < 3 { -4.0 } else { -22.0 }).to_radians() * bend;
+        at = at + upward(tilt) * (-h * [0.95, 0.82, 0.72, 0.62, 0.55, 0.7][k]);
+        depth *= [0.72, 0.72, 0.76, 0.8, 0.75, 0.6][k];
+        let f = forward(tilt) * (0.5 * depth);
+        front.push(at + f);
+        back.push(at - f);
+        thickness.push(depth);
+        // remains of the discs
+        if k < 4 {
+            let line = [at + f * 0.95, at - f * 0.5];
+            canvas.stroke(&line, Profile::Solid, |_| 1.0, |_| 0.22 * density);
+        }
+    }
+    let front_line = curve(&front, 0.6);
+    let back_line = curve(&back, 0.6);
+    canvas.stroke(&front_line, Profile::Solid, |_| 1.3, |t| 0.34 * density * (1.0 - 0.4 * t));
+    canvas.stroke(&back_line, Profile::Solid, |_| 1.5, |t| 0.24 * density * (1.0 - 0.5 * t));
+    let middle: Vec<Mm> = front.iter().zip(&back).map(|(a, b)| a.lerp(*b, 0.5)).collect();
+    let widths: Vec<f64> = front.iter().zip(&back).map(|(a, b)| 0.5 * (*a - *b).length()).collect();
+    let body = curve(&middle, 0.6);
+    let n = (widths.len() - 1) as f64;
+    let half = |t: f64| {
+        let k = (t * n).min(n - 1e-6);
+        let i = k as usize;
+        widths[i] + (k - i as f64) * (widths[i + 1] - widths[i])
+    };
+    canvas.stroke(&body, Profile::Solid, half, |t| 0.30 * density * (1.0 - 0.45 * t));
+    // median crest and arches behind
+    let crest: Vec<Mm> = back.iter().take(5).enumerate().map(|(k, p)| *p + mm(10.0 - k as f64, -2.0)).collect();
+    canvas.stroke(&curve(&crest, 0.6), Profile::Rimmed(0.9), |t| 6.5 * (1.0 - 0.5 * t), |t| 0.15 * density * (1.0 - 0.4 * t));
+}
+
+/// The pair of ribs of a thoracic body: back and down from the joint, then forward across the picture.
+fn lay_ribs(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Random) {
+    let body = &scene.spine.bodies[index];
+    let number = 12 - (index - T12);
+    let density = scene.spine.density;
+    let h = scene.spine.l3_height;
+    for side in [-1.0, 1.0] {
+        let magnify = 1.0 + side * random.between(0.01, 0.06);
+        let start = body.at(0.92, 0.12) + mm(0.0, side * random.between(0.0, 2.0));
+        let reach = match number {
+            12 => random.between(30.0, 95.0),
+            11 => random.between(90.0, 150.0),
+            _ => random.between(170.0, 230.0),
+        } * magnify;
+        let slope = random.between(0.42, 0.72) + 0.03 * (12 - number) as f64 * 0.4;
+        let angle = start + mm(38.0 * magnify, 0.45 * h);
+        let mut knots = vec![start, start + mm(20.0 * magnify, 0.05 * h), angle];
+        let mut p = angle;
+        let mut direction = mm(0.15, 1.0).unit();
+        let pieces = 7;
+        for k in 0..pieces {
+            let t = (k as f64 + 1.0) / pieces as f64;
+            let forward_run = mm(-1.0, slope).unit();
+            direction = direction.lerp(forward_run, (1.4 * t).min(0.75)).unit();
+            p = p + direction * (reach / pieces as f64);
+            knots.push(p);
+        }
+        let line = curve(&knots, 0.8);
+        let half = random.between(4.2, 6.0) * magnify * if number == 12 { 0.85 } else { 1.0 };
+        let strength = random.between(0.13, 0.2) * density;
+        canvas.stroke(&line, Profile::Rimmed(1.1), |t| half * (0.75 + 0.25 * (1.0 - t)) * (1.0 - t.powi(16)), |t| {
+            strength * (1.0 + 0.5 * (-(t - 0.22).powi(2) / 0.01).exp())
+        });
+    }
+}
