@@ -1,0 +1,404 @@
+//! What a pipeline is: `pipelines/<name>/pipeline.toml`, read strictly and checked before anything runs.
+//!
+//! The file is read into private `Raw..` structs that refuse unknown keys and remember where each value stood, and from
+//! them into [`PipelineDefinition`], whose values are all in range. An error names the line and the key.
+
+use crate::error::{Error, ErrorKind, Result};
+use domain::grade::CategoryCut;
+use domain::{Digest, Extent, TieRule};
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use toml::Spanned;
+
+/// Name of the file inside a pipeline's directory.
+pub const DEFINITION_FILE: &str = "pipeline.toml";
+/// Size of the canonical region that this program reads, and rows per level (Chaplin & Cootes, section 2.5).
+const REGION_WIDTH_PX: u32 = 128;
+const REGION_HEIGHT_PX: u32 = 256;
+const ROWS_PER_LEVEL: u32 = 64;
+/// A definition is a page of text; more is a mistake.
+const MAX_DEFINITION_BYTES: u64 = 64 * 1024;
+const MAX_MODALITIES: usize = 32;
+
+/// A checked pipeline definition.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PipelineDefinition {
+    /// Lower case letters, digits and hyphens; the name of its directory.
+    pub name: String,
+    pub version: String,
+    /// One line for `pipeline list`; takes no part in the digest.
+    pub summary: String,
+    pub accept: Accept,
+    pub locate: Locate,
+    pub region: Region,
+    pub segment: Segment,
+    pub score: Score,
+    pub category: CategoryCut,
+    pub review: Review,
+}
+
+/// Which images are read at all; anything else is excluded with a reason.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Accept {
+    /// DICOM modalities. A missing one is allowed: anatomy decides.
+    pub modalities: Vec<String>,
+    /// Below this height of a vertebral body in image pixels, the picture is too coarse to measure.
+    pub min_vertebral_height_px: f64,
+}
+
+/// The stage that names vertebral corners.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Locate {
+    /// Name of the model: manifest `<model>.toml` beside the definition.
+    pub model: String,
+    /// Peak of a corner's heatmap, 0..1, below which the corner counts as not found.
+    pub min_confidence: f64,
+}
+
+/// The canonical region around the aorta.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Region {
+    /// File of the statistical shape model, relative to the definition.
+    pub shape_model: String,
+    pub width_px: u32,
+    pub height_px: u32,
+    pub rows_per_level: u32,
+    /// How many standard errors of the estimated walls the region is widened by.
+    pub margin_sd: f64,
+}
+
+/// The stage that marks calcification.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Segment {
+    pub model: String,
+    /// Probability, 0..1, from which a pixel is calcified.
+    pub threshold: f64,
+}
+
+/// How the line between anterior and posterior calcium is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MidlineRule {
+    /// The vertical line of least sigmoid cost (Chaplin & Cootes, equation 1), the shape model's midline as tie-break.
+    Sigmoid,
+}
+
+/// How rows of calcium become grades.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Score {
+    pub rule: TieRule,
+    pub extent: Extent,
+    pub midline: MidlineRule,
+    /// Plaques shorter than this along the wall do not count, mm; 0 counts all, as in the paper.
+    pub min_plaque_mm: f64,
+}
+
+/// When a person should look.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Review {
+    /// Readings below this confidence, 0..1, carry `flag_review`.
+    pub flag_below_confidence: f64,
+}
+
+impl PipelineDefinition {
+    /// Reads and checks `directory/pipeline.toml`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Definition`], naming line and key.
+    pub fn load(directory: &Path) -> Result<PipelineDefinition> {
+        let path = directory.join(DEFINITION_FILE);
+        let text = read_limited(&path, MAX_DEFINITION_BYTES)?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?;
+        PipelineDefinition::parse(&text, &path.display().to_string())
+    }
+
+    /// Checks the text of a definition; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Definition`], naming line and key.
+    pub fn parse(text: &str, file: &str) -> Result<PipelineDefinition> {
+        let raw: Raw = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            Error::new(ErrorKind::Definition, format!("{file}, line {line}: {}", error.message().trim()))
+        })?;
+        Check { text, file }.definition(raw)
+    }
+
+    /// `name version`, as readings and rows carry it.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
+    /// Digest of everything that can change a reading: not of comments, order, or the summary.
+    pub fn digest(&self) -> Digest {
+        let counted = PipelineDefinition { summary: String::new(), ..self.clone() };
+        Digest::of(&serde_json::to_vec(&counted).expect("a definition is plain values"))
+    }
+}
+
+/// Reads a small file of a pipeline directory.
+pub(crate) fn read_limited(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+    let wrong = |what: String| Error::new(ErrorKind::Definition, format!("{}: {what}", path.display()));
+    let size = std::fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?.len();
+    if size > max_bytes {
+        return Err(wrong(format!("has {size} bytes, at most {max_bytes} are read")));
+    }
+    std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    name: Spanned<String>,
+    version: Spanned<String>,
+    summary: Spanned<String>,
+    accept: RawAccept,
+    locate: RawLocate,
+    region: RawRegion,
+    segment: RawSegment,
+    score: RawScore,
+    category: RawCategory,
+    review: RawReview,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccept {
+    modalities: Spanned<Vec<String>>,
+    min_vertebral_height_px: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLocate {
+    model: Spanned<String>,
+    min_confidence: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegion {
+    shape_model: Spanned<String>,
+    width_px: Spanned<u32>,
+    height_px: Spanned<u32>,
+    rows_per_level: Spanned<u32>,
+    margin_sd: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSegment {
+    model: Spanned<String>,
+    threshold: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScore {
+    rule: TieRule,
+    extent: Extent,
+    midline: MidlineRule,
+    min_plaque_mm: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCategory {
+    moderate_from: Spanned<f64>,
+    high_from: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReview {
+    flag_below_confidence: Spanned<f64>,
+}
+
+/// The text under test, for line numbers.
+struct Check<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Check<'_> {
+    fn definition(&self, raw: Raw) -> Result<PipelineDefinition> {
+        let Raw { name, version, summary, accept, locate, region, segment, score, category, review } = raw;
+        let high_from = self.number("category.high_from", category.high_from, 0.0..=24.0)?;
+        let moderate_from = self.number("category.moderate_from", category.moderate_from, 0.0..=high_from)?;
+        Ok(PipelineDefinition {
+            name: self.plain_name("name", name)?,
+            version: self.line("version", version, 32)?,
+            summary: self.line("summary", summary, 200)?,
+            accept: Accept {
+                modalities: self.modalities(accept.modalities)?,
+                min_vertebral_height_px: self.number(
+                    "accept.min_vertebral_height_px",
+                    accept.min_vertebral_height_px,
+                    1.0..=1000.0,
+                )?,
+            },
+            locate: Locate {
+                model: self.plain_name("locate.model", locate.model)?,
+                min_confidence: self.number("locate.min_confidence", locate.min_confidence, 0.0..=1.0)?,
+            },
+            region: Region {
+                shape_model: self.file_name("region.shape_model", region.shape_model)?,
+                width_px: self.exactly("region.width_px", region.width_px, REGION_WIDTH_PX)?,
+                height_px: self.exactly("region.height_px", region.height_px, REGION_HEIGHT_PX)?,
+                rows_per_level: self.exactly("region.rows_per_level", region.rows_per_level, ROWS_PER_LEVEL)?,
+                margin_sd: self.number("region.margin_sd", region.margin_sd, 0.0..=10.0)?,
+            },
+            segment: Segment {
+                model: self.plain_name("segment.model", segment.model)?,
+                threshold: self.number("segment.threshold", segment.threshold, 0.0..=1.0)?,
+            },
+            score: Score {
+                rule: score.rule,
+                extent: score.extent,
+                midline: score.midline,
+                min_plaque_mm: self.number("score.min_plaque_mm", score.min_plaque_mm, 0.0..=100.0)?,
+            },
+            category: CategoryCut { moderate_from, high_from },
+            review: Review {
+                flag_below_confidence: self.number(
+                    "review.flag_below_confidence",
+                    review.flag_below_confidence,
+                    0.0..=1.0,
+                )?,
+            },
+        })
+    }
+
+    fn refuse<T>(&self, key: &str, value: &Spanned<T>, what: impl Display) -> Error {
+        let line = line_of(self.text, value.span().start);
+        Error::new(ErrorKind::Definition, format!("{}, line {line}: {key} {what}", self.file))
+    }
+
+    fn number(&self, key: &str, value: Spanned<f64>, range: RangeInclusive<f64>) -> Result<f64> {
+        let number = *value.get_ref();
+        if !range.contains(&number) {
+            let (low, high) = (range.start(), range.end());
+            return Err(self.refuse(key, &value, format!("is {number}, but must be from {low} to {high}")));
+        }
+        Ok(number)
+    }
+
+    fn exactly(&self, key: &str, value: Spanned<u32>, only: u32) -> Result<u32> {
+        let number = *value.get_ref();
+        if number != only {
+            return Err(self.refuse(
+                key,
+                &value,
+                format!("is {number}, but this program reads regions of {only} only"),
+            ));
+        }
+        Ok(only)
+    }
+
+    fn plain_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        let text = value.get_ref();
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+            let what = "must be 1 to 64 lower case letters, digits, hyphens or underscores";
+            return Err(self.refuse(key, &value, what));
+        }
+        Ok(value.into_inner())
+    }
+
+    /// A file beside the definition: no folder in front, so that a pipeline is one directory that can be moved.
+    fn file_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
+        let text = value.get_ref();
+        if text.is_empty() || text.len() > 128 || text.starts_with('.') || text.contains(['/', '\\']) {
+            return Err(self.refuse(key, &value, "must be the name of a file beside the definition"));
+        }
+        Ok(value.into_inner())
+    }
+
+    fn line(&self, key: &str, value: Spanned<String>, max: usize) -> Result<String> {
+        let text = value.get_ref();
+        if text.trim().is_empty() || text.chars().count() > max || text.contains('\n') {
+            return Err(self.refuse(key, &value, format!("must be one line of 1 to {max} characters")));
+        }
+        Ok(value.into_inner())
+    }
+
+    fn modalities(&self, value: Spanned<Vec<String>>) -> Result<Vec<String>> {
+        // CS of DICOM PS3.5, table 6.2-1: at most 16 capitals, digits, blanks, underscores
+        let code = |m: &String| {
+            !m.is_empty()
+                && m.len() <= 16
+                && m.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        };
+        let list = value.get_ref();
+        if list.is_empty() || list.len() > MAX_MODALITIES || !list.iter().all(code) {
+            let what = format!("must be 1 to {MAX_MODALITIES} DICOM codes in capitals, such as \"DX\"");
+            return Err(self.refuse("accept.modalities", &value, what));
+        }
+        let mut sorted = value.into_inner();
+        sorted.sort();
+        sorted.dedup();
+        Ok(sorted)
+    }
+}
+
+/// Line of a byte of the text, counted from 1.
+fn line_of(text: &str, byte: usize) -> usize {
+    text.as_bytes()[..byte.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+
+    fn refused(text: &str) -> String {
+        let error = PipelineDefinition::parse(text, "pipeline.toml").unwrap_err();
+        assert_eq!(error.fault(), domain::Fault::Misconfigured);
+        error.to_string()
+    }
+
+    #[test]
+    fn the_shipped_definition_is_read_whole() {
+        let definition = PipelineDefinition::parse(GOOD, "pipeline.toml").unwrap();
+        assert_eq!(definition.label(), "vfa-unet 1.0.0");
+        assert_eq!(definition.score.rule, TieRule::Kauppila);
+        assert_eq!(definition.score.extent, Extent::MidDisc);
+        assert!(definition.accept.modalities.contains(&"BMD".to_owned()));
+        assert_eq!(definition.category, CategoryCut::default());
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named_with_its_line() {
+        let line = |needle: &str| GOOD.lines().position(|l| l.contains(needle)).unwrap() + 1;
+        let unknown = refused(&GOOD.replace("threshold =", "treshold ="));
+        assert!(
+            unknown.contains(&format!("line {}", line("threshold ="))) && unknown.contains("treshold"),
+            "{unknown}"
+        );
+        let range = refused(&GOOD.replace("min_confidence = 0.5", "min_confidence = 1.5"));
+        assert!(range.contains(&format!("line {}: locate.min_confidence is 1.5", line("min_confidence"))), "{range}");
+        let rule = refused(&GOOD.replace("\"kauppila\"", "\"kaupila\""));
+        assert!(rule.contains("kaupila") && rule.contains(&format!("line {}", line("\"kauppila\""))), "{rule}");
+        let nan = refused(&GOOD.replace("margin_sd = 3.0", "margin_sd = nan"));
+        assert!(nan.contains("region.margin_sd"), "{nan}");
+        let outside = refused(&GOOD.replace("\"shape.json\"", "\"../shape.json\""));
+        assert!(outside.contains("region.shape_model"), "{outside}");
+        let size = refused(&GOOD.replace("width_px = 128", "width_px = 64"));
+        assert!(size.contains("region.width_px is 64"), "{size}");
+        assert!(refused("").contains("missing field"), "an empty file says what is missing");
+        let upside_down = refused(&GOOD.replace("moderate_from = 2.0", "moderate_from = 7.0"));
+        assert!(upside_down.contains("category.moderate_from"), "{upside_down}");
+    }
+
+    #[test]
+    fn the_digest_knows_what_matters() {
+        let digest = |text: &str| PipelineDefinition::parse(text, "pipeline.toml").unwrap().digest();
+        assert_eq!(digest(GOOD), digest(&format!("# a comment\n{GOOD}")));
+        assert_ne!(digest(GOOD), digest(&GOOD.replace("threshold = 0.5", "threshold = 0.6")));
+        assert_ne!(digest(GOOD), digest(&GOOD.replace("\"kauppila\"", "\"manitoba\"")));
+    }
+}

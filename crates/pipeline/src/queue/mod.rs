@@ -1,0 +1,185 @@
+//! Durable queues between the roles: one broker interface, in memory for tests and over AMQP for the real thing, both
+//! held to `conformance`.
+//!
+//! What both promise: a published message is durable once `publish` returns; every message is delivered at least once
+//! until it is settled; an unsettled one comes back when its consumer goes; one that came back more than
+//! [`topology::DELIVERY_LIMIT`] times goes to the dead letters, as does a rejected one; nobody gets more than its prefetch.
+
+pub mod amqp;
+#[cfg(test)]
+mod conformance;
+pub mod memory;
+pub mod topology;
+
+use crate::error::{ErrorKind, Result};
+use crate::job::Message;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use topology::Lane;
+
+/// A message and what the broker knows about it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Parcel {
+    pub payload: Bytes,
+    /// Times that the message has waited in a retry lane.
+    pub retries: u32,
+    /// Why it lies where it lies: a short word such as a fault or `delivery_limit`, never free text.
+    pub reason: Option<String>,
+}
+
+/// A broker of durable queues.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Puts a message on a lane; it is durable when this returns. May be called many times at once.
+    ///
+    /// # Errors
+    /// `Unreachable` once the budget for reconnecting is spent, `QueueFull`, `Refused` when the lane is not there or not
+    /// ours. After an error the message may or may not be on the lane.
+    async fn publish(&self, lane: Lane, parcel: Parcel) -> Result<()>;
+
+    /// Starts to receive. At most `prefetch` messages are unsettled at a time.
+    ///
+    /// # Errors
+    /// As for `publish`.
+    async fn consume(&self, lane: Lane, prefetch: u16) -> Result<Box<dyn Consumer>>;
+
+    /// Messages that wait on the lane, without those that are with consumers.
+    async fn depth(&self, lane: Lane) -> Result<u64>;
+}
+
+/// Receives from one lane. Dropping it gives everything unsettled back.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for the next message. May be dropped while waiting without losing one.
+    ///
+    /// # Errors
+    /// `Unreachable` once the budget for reconnecting is spent: the end of the stream is a fault, not an end.
+    async fn next(&mut self) -> Result<Delivery>;
+
+    /// Takes no more messages; those taken can still be settled until the consumer is dropped.
+    async fn stop(&mut self) -> Result<()>;
+}
+
+/// A message in our hands until it is settled.
+pub struct Delivery {
+    pub parcel: Parcel,
+    /// Times that it was delivered before.
+    pub deliveries_before: u32,
+    pub receipt: Box<dyn Receipt>,
+}
+
+/// The duty to settle one message. Dropping it settles nothing: the message comes back when the consumer goes.
+#[async_trait]
+pub trait Receipt: Send + Sync {
+    /// Done: the message is gone.
+    ///
+    /// # Errors
+    /// `Unreachable` when the connection was lost since: the message comes again, here or elsewhere.
+    async fn acknowledge(self: Box<Self>) -> Result<()>;
+
+    /// Not done: back on the lane at once, counted as one delivery.
+    async fn give_back(self: Box<Self>) -> Result<()>;
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("deliveries_before", &self.deliveries_before).finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Puts the message on another lane, then acknowledges it here.
+    ///
+    /// # Errors
+    /// Of `publish` and `acknowledge`; after either the message comes again, so that nothing is lost.
+    pub async fn move_to(self, broker: &dyn Broker, lane: Lane, reason: &str) -> Result<()> {
+        let retries = self.parcel.retries + u32::from(lane.waits().is_some());
+        broker.publish(lane, Parcel { retries, reason: Some(reason.to_owned()), ..self.parcel }).await?;
+        self.receipt.acknowledge().await
+    }
+}
+
+/// A lane of messages of one type: jobs or records.
+pub struct Queue<M> {
+    broker: Arc<dyn Broker>,
+    lane: Lane,
+    message: PhantomData<fn(M) -> M>,
+}
+
+impl<M> Clone for Queue<M> {
+    fn clone(&self) -> Queue<M> {
+        Queue { broker: self.broker.clone(), lane: self.lane, message: PhantomData }
+    }
+}
+
+/// What a lane gave: a message, or something that was put aside.
+#[derive(Debug)]
+pub enum Received<M> {
+    Message {
+        message: M,
+        delivery: Delivery,
+    },
+    /// Moved to the parked or dead lane, with the reason.
+    PutAside {
+        reason: &'static str,
+    },
+}
+
+impl<M: Message> Queue<M> {
+    pub fn new(broker: Arc<dyn Broker>, lane: Lane) -> Queue<M> {
+        Queue { broker, lane, message: PhantomData }
+    }
+
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Durable when this returns.
+    pub async fn publish(&self, message: &M) -> Result<()> {
+        self.broker.publish(self.lane, Parcel { payload: message.encode()?, ..Parcel::default() }).await
+    }
+
+    pub async fn consume(&self, prefetch: u16) -> Result<Receiver<M>> {
+        Ok(Receiver { queue: self.clone(), consumer: self.broker.consume(self.lane, prefetch).await? })
+    }
+}
+
+/// Receives messages of one type.
+pub struct Receiver<M> {
+    queue: Queue<M>,
+    consumer: Box<dyn Consumer>,
+}
+
+impl<M: Message> Receiver<M> {
+    /// The next message. One of a newer schema is parked, one that cannot be read goes to the dead letters.
+    ///
+    /// Cancel safe while it waits; a message being put aside then comes again.
+    pub async fn next(&mut self) -> Result<Received<M>> {
+        let delivery = self.consumer.next().await?;
+        let error = match M::decode(&delivery.parcel.payload) {
+            Ok(message) => return Ok(Received::Message { message, delivery }),
+            Err(error) => error,
+        };
+        let (lane, reason) = match error.kind() {
+            ErrorKind::NewerMessage => (self.queue.lane.parked(), "newer_schema"),
+            _ => (self.queue.lane.dead(), "unreadable_message"),
+        };
+        tracing::warn!(lane = self.queue.lane.name(), reason, "message put aside: {error}");
+        match lane {
+            Some(lane) => delivery.move_to(self.queue.broker.as_ref(), lane, reason).await?,
+            // the end of the road: what nobody can read is named and let go
+            None => delivery.receipt.acknowledge().await?,
+        }
+        Ok(Received::PutAside { reason })
+    }
+
+    pub async fn stop(&mut self) -> Result<()> {
+        self.consumer.stop().await
+    }
+}
