@@ -20,7 +20,7 @@ use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -174,7 +174,7 @@ impl AmqpBroker {
             let options = BasicConsumeOptions::default();
             let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
             let deliveries = call(CALL_WITHIN, "starting to consume", consuming).await?;
-            Ok(Stream { deliveries, channel, _link: link.clone() })
+            Ok(Stream { deliveries, channel, open: Arc::new(AtomicBool::new(true)), _link: link.clone() })
         };
         let opened = opened.await;
         if opened.is_err() {
@@ -260,8 +260,17 @@ impl Broker for AmqpBroker {
 struct Stream {
     deliveries: lapin::Consumer,
     channel: Channel,
+    /// Cleared when the stream goes: its messages are then the broker's again, and an acknowledgement that raced the
+    /// closing channel would settle what somebody else is given.
+    open: Arc<AtomicBool>,
     /// Keeps the connection open as long as messages are in our hands.
     _link: Arc<Link>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.open.store(false, Ordering::Release);
+    }
 }
 
 struct AmqpConsumer {
@@ -294,7 +303,7 @@ impl Consumer for AmqpConsumer {
             match stream.deliveries.next().await {
                 Some(Ok(delivery)) => {
                     self.reopenings = 0;
-                    return Ok(received(delivery));
+                    return Ok(received(delivery, stream.open.clone()));
                 }
                 Some(Err(error)) => {
                     tracing::warn!(lane = self.lane.name(), "the consumer broke, opening it anew: {error}");
@@ -318,7 +327,7 @@ impl Consumer for AmqpConsumer {
     }
 }
 
-fn received(delivery: lapin::message::Delivery) -> Delivery {
+fn received(delivery: lapin::message::Delivery, open: Arc<AtomicBool>) -> Delivery {
     let lapin::message::Delivery { properties, data, acker, .. } = delivery;
     let headers = properties.headers().clone().unwrap_or_default();
     let number = |name: &str| headers.inner().get(name).and_then(whole_number).unwrap_or(0);
@@ -332,7 +341,7 @@ fn received(delivery: lapin::message::Delivery) -> Delivery {
     Delivery {
         deliveries_before: number("x-delivery-count"),
         parcel: Parcel { payload: data.into(), retries: number(RETRIES_HEADER), reason },
-        receipt: Box::new(AmqpReceipt { acker }),
+        receipt: Box::new(AmqpReceipt { acker, open }),
     }
 }
 
@@ -367,16 +376,26 @@ fn whole_number(value: &AMQPValue) -> Option<u32> {
 
 struct AmqpReceipt {
     acker: lapin::Acker,
+    open: Arc<AtomicBool>,
+}
+
+impl AmqpReceipt {
+    fn check(&self) -> Result<()> {
+        let open = self.open.load(Ordering::Acquire);
+        open.then_some(()).ok_or_else(lost)
+    }
 }
 
 #[async_trait]
 impl Receipt for AmqpReceipt {
     async fn acknowledge(self: Box<Self>) -> Result<()> {
+        self.check()?;
         let sent = call(CALL_WITHIN, "acknowledging", self.acker.ack(BasicAckOptions::default())).await?;
         sent.then_some(()).ok_or_else(lost)
     }
 
     async fn give_back(self: Box<Self>) -> Result<()> {
+        self.check()?;
         let options = BasicNackOptions { multiple: false, requeue: true };
         let sent = call(CALL_WITHIN, "giving a message back", self.acker.nack(options)).await?;
         sent.then_some(()).ok_or_else(lost)
@@ -457,7 +476,7 @@ mod tests {
         headers.insert("x-delivery-count".into(), AMQPValue::LongInt(2));
         let mut delivery = lapin::message::Delivery::mock(1, "".into(), "".into(), true, b"x".to_vec());
         delivery.properties = BasicProperties::default().with_headers(headers);
-        let got = received(delivery);
+        let got = received(delivery, Arc::new(AtomicBool::new(true)));
         assert_eq!((got.deliveries_before, got.parcel.retries), (2, 4));
         assert_eq!(got.parcel.reason.as_deref(), Some("delivery_limit"));
     }

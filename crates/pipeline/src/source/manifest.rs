@@ -17,7 +17,6 @@ use domain::{Item, StudyKey};
 use futures::stream::{BoxStream, StreamExt};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +26,6 @@ use tokio_stream::wrappers::ReceiverStream;
 const COLUMNS: [&str; 4] = ["uri", "pixel_spacing_mm", "pixel_aspect", "participant"];
 /// A manifest from a bucket is held in memory whole.
 const MAX_OBJECT_BYTES: u64 = 1 << 30;
-/// Rows of one manifest: each costs 16 bytes, to see a row that comes twice.
-const MAX_ROWS: usize = 20_000_000;
 const ROWS_AHEAD: usize = 1024;
 const PARQUET_BATCH_ROWS: usize = 4096;
 /// Objects that are looked up at the same time.
@@ -51,7 +48,6 @@ struct Rows {
     /// Where relative paths start; `None` for a manifest from a bucket.
     folder: Option<PathBuf>,
     key: Option<Arc<StudyKey>>,
-    seen: HashSet<u128>,
     number: u64,
     send: mpsc::Sender<Result<Item>>,
 }
@@ -67,7 +63,7 @@ pub(super) fn items(
         let failed = send.clone();
         let read = async {
             let table = open(&address, &opening).await?;
-            let rows = Rows { folder: table.folder(), key, seen: HashSet::new(), number: 0, send };
+            let rows = Rows { folder: table.folder(), key, number: 0, send };
             tokio::task::spawn_blocking(move || table.read(rows))
                 .await
                 .map_err(|e| Error::caused(ErrorKind::Bug, "reading the manifest ended abnormally", e))?
@@ -260,13 +256,6 @@ impl Rows {
     /// Hands a row on. `false` when nobody listens any more.
     fn give(&mut self, row: Row) -> Result<bool> {
         let item = self.item(row)?;
-        let id = u128::from_str_radix(item.id().as_str(), 16).expect("an item id is 32 hexadecimal digits");
-        if !self.seen.insert(id) {
-            return Ok(true);
-        }
-        if self.seen.len() > MAX_ROWS {
-            return Err(self.wrong(&format!("a manifest has at most {MAX_ROWS} rows; split it")));
-        }
         Ok(self.send.blocking_send(Ok(item)).is_ok())
     }
 
