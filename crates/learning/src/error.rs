@@ -1,0 +1,41 @@
+//! What can go wrong when training material is made or a run is judged.
+
+use domain::Fault;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Failure of this crate. Messages name no file of a user and no person.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A count, share or combination of settings that makes no sense.
+    #[error("setting {name} {problem}")]
+    Setting { name: &'static str, problem: String },
+    #[error("the simulator failed")]
+    Phantom(#[from] phantom::Error),
+    #[error("shape model or region: {0}")]
+    Scoring(#[from] scoring::Error),
+    /// Output could not be written, or input not read. `what` says which part, for example "shard 3".
+    #[error("cannot {action} {what}")]
+    Io { action: &'static str, what: String, source: std::io::Error },
+    #[error("cannot write tensors of {what}")]
+    Npy { what: String, source: ndarray_npy::WriteNpyError },
+    /// A truth table whose columns are not those of `aortica phantom`.
+    #[error("truth table: {problem}")]
+    TruthTable { problem: String },
+    /// Rows that cannot be judged together, for example two of one image.
+    #[error("cannot evaluate: {problem}")]
+    Rows { problem: String },
+}
+
+impl Error {
+    /// Who must act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Setting { .. } => Fault::Misconfigured,
+            Error::Phantom(error) => error.fault(),
+            Error::Scoring(error) => error.fault(),
+            Error::Io { .. } | Error::Npy { .. } => Fault::Transient { retry_after: None },
+            Error::TruthTable { .. } | Error::Rows { .. } => Fault::InvalidInput,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+"""Writes a trained network as ONNX with its manifest, golden tensors and model card.
+
+    python export.py locate --checkpoint work/locate.pt --golden work/locate-validation --out ../vfa-unet --version 1.0.0
+
+The averaged weights are exported, batch normalisation folded into the convolutions, and the file is run by ONNX Runtime
+against PyTorch before anything is written.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import torch.nn as nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+import cards
+import locate
+import segment
+import shards
+from networks import LOCATE_SHAPE, SEGMENT_SHAPE, Locate, Segment, gflop
+
+OPSET = 18
+GOLDEN_ROWS = 2
+ABSOLUTE_TOLERANCE = 1e-3
+RELATIVE_TOLERANCE = 1e-3
+
+
+class LocateGraph(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        heatmaps, view = self.network(image.float())
+        return torch.sigmoid(heatmaps), torch.softmax(view, dim=1)
+
+
+class SegmentGraph(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, region):
+        return torch.sigmoid(self.network(region.float()))
+
+
+NETWORKS = {
+    "locate": (Locate, LocateGraph, LOCATE_SHAPE, "image", ["heatmaps", "view"], locate.PARTS),
+    "segment": (Segment, SegmentGraph, SEGMENT_SHAPE, "region", ["calcification"], segment.PARTS),
+}
+
+
+def folded(module):
+    """The same function without batch normalisation: each is folded into the convolution before it."""
+    module = copy.deepcopy(module).eval()
+
+    def fold(parent):
+        if isinstance(parent, nn.Sequential):
+            for index in range(len(parent) - 1):
+                if isinstance(parent[index], nn.Conv2d) and isinstance(parent[index + 1], nn.BatchNorm2d):
+                    parent[index] = fuse_conv_bn_eval(parent[index], parent[index + 1])
+                    parent[index + 1] = nn.Identity()
+        for child in parent.children():
+            fold(child)
+
+    fold(module)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in module.modules()), "a normalisation is left over"
+    return module
+
+
+def write_onnx(graph, shape, inside, outputs, path):
+    example = torch.randint(0, 256, (2, 1, *shape), dtype=torch.uint8)
+    axes = {name: {0: "batch"} for name in [inside, *outputs]}
+    torch.onnx.export(
+        graph, (example,), str(path), input_names=[inside], output_names=outputs, dynamic_axes=axes,
+        opset_version=OPSET, do_constant_folding=True, dynamo=False,
+    )
+    model = onnx.load(str(path))
+    onnx.checker.check_model(model, full_check=True)
+    model.doc_string = "trained on simulated images only; not a medical device"
+    onnx.save(model, str(path))
+
+
+def answers(path, inside, outputs, pictures):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return dict(zip(outputs, session.run(outputs, {inside: pictures})))
+
+
+def compare(got, want):
+    worst = 0.0
+    for name, value in want.items():
+        distance = np.abs(got[name] - value)
+        assert (distance <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(value)).all(), f"{name} differs"
+        worst = max(worst, float(distance.max()))
+    return worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--checkpoint", required=True, type=Path)
+    parser.add_argument("--golden", required=True, help="folder of shards to take the golden inputs from")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--version", required=True, help="dotted numbers, e.g. 1.0.0")
+    parser.add_argument("--seeds", default="", help="sentence on the seeds of the shards, for the model card")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    network_class, graph_class, shape, inside, outputs, parts = NETWORKS[options.network]
+    saved = torch.load(options.checkpoint, weights_only=True)
+    network = network_class()
+    network.load_state_dict(saved["average"])
+    network.eval()
+    graph = graph_class(folded(network)).eval()
+
+    data = shards.Shards([options.golden], parts)
+    pictures = np.ascontiguousarray(data.take(range(min(GOLDEN_ROWS, len(data))))[0][:, None])
+    with torch.no_grad():
+        want = graph_class(network).eval()(torch.from_numpy(pictures))
+    want = dict(zip(outputs, [t.numpy() for t in (want if isinstance(want, tuple) else (want,))]))
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.network}.onnx"
+    write_onnx(graph, shape, inside, outputs, path)
+    got = answers(path, inside, outputs, pictures)
+    worst = compare(got, want)
+    alone = answers(path, inside, outputs, pictures[:1])
+    compare({name: value[:1] for name, value in got.items()}, alone)
+
+    # Digits far below the tolerance would only make the file large.
+    rounded = {name: np.round(value, 4) for name, value in got.items()}
+    np.savez_compressed(options.out / f"{options.network}.golden.npz", **{inside: pictures}, **rounded)
+    facts = {
+        "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "version": options.version,
+        "gflop": round(gflop(network, shape), 3),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "step": saved["step"],
+        "samples": saved["samples"],
+        "distinct_samples": saved["distinct_samples"],
+        "validation": saved["validation"],
+        "seeds": options.seeds,
+        "absolute": ABSOLUTE_TOLERANCE,
+        "relative": RELATIVE_TOLERANCE,
+    }
+    (options.out / f"{options.network}.toml").write_text(cards.manifest(options.network, facts))
+    (options.out / f"{options.network}.card.md").write_text(cards.card(options.network, facts))
+    print(json.dumps(facts | {"bytes": path.stat().st_size, "largest_difference": worst}))
+
+
+if __name__ == "__main__":
+    main()
