@@ -5,15 +5,18 @@
 //! hashes and of words from lists of ours.
 
 mod blank;
+mod codec;
 mod context;
 mod dicom;
 mod limits;
+mod picture;
 mod refusal;
 
 pub use context::{Accept, DecodeContext, Deidentify, Limits};
 
+pub use refusal::{Refusal, RefusalKind};
+
 use domain::{ExcludeReason, FailReason, ImageId, InstanceFacts, Radiograph};
-use refusal::{Refusal, RefusalKind};
 
 /// What became of a file.
 #[derive(Debug, Clone)]
@@ -55,7 +58,9 @@ pub fn decode(bytes: &[u8], context: &DecodeContext) -> Decoded {
     let mut partial = Partial::default();
     let result = if bytes.len() as u64 > context.limits.max_file_bytes {
         Err(Refusal::too_large("a longer file than the limit"))
-    } else if dicom::file::is_dicom(bytes) {
+    } else if let Some(kind) = picture::Kind::of(bytes).filter(|_| bytes.get(128..132) != Some(b"DICM")) {
+        picture::decode(kind, bytes, context, &mut partial)
+    } else if dicom::is_dicom(bytes) {
         dicom::decode(bytes, context, &mut partial)
     } else {
         Err(Refusal::exclude(ExcludeReason::NotAnImage, "not DICOM, PNG, TIFF or JPEG by its first bytes"))
@@ -78,4 +83,27 @@ pub fn decode(bytes: &[u8], context: &DecodeContext) -> Decoded {
             Decoded::Failed { reason, detail, facts, image_id }
         }
     }
+}
+
+/// Stored values of a DICOM file, as its pixel data hold them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredValues {
+    pub rows: u32,
+    pub columns: u32,
+    /// Row by row, before modality and VOI transformation; of colour pictures, the luminance.
+    pub values: Vec<i32>,
+}
+
+/// Reads the stored values of a DICOM file of any modality: for comparison with other readers.
+///
+/// # Errors
+/// The reason for which [`decode`] would refuse it, the modality aside.
+pub fn stored_values(bytes: &[u8], limits: &Limits) -> Result<StoredValues, Refusal> {
+    if bytes.len() as u64 > limits.max_file_bytes {
+        return Err(Refusal::too_large("a longer file than the limit"));
+    }
+    if !dicom::is_dicom(bytes) {
+        return Err(Refusal::exclude(ExcludeReason::NotAnImage, "not DICOM by its first bytes"));
+    }
+    dicom::stored_values(bytes, limits)
 }

@@ -50,12 +50,13 @@ pub(crate) enum Value<'a> {
     Items(Vec<DataSet<'a>>),
     /// Encapsulated pixel data without the offset table, which one frame does not need.
     Fragments(Vec<&'a [u8]>),
-    /// The file ends within the value: what there is of it.
-    CutShort(&'a [u8]),
+    /// Pixel data within which the file ends.
+    CutShort,
 }
 
 struct Element<'a> {
     tag: Tag,
+    vr: Option<[u8; 2]>,
     /// Encoding of this value's numbers.
     encoding: Encoding,
     value: Value<'a>,
@@ -114,8 +115,9 @@ impl<'a> DataSet<'a> {
         self.cut_short
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.elements.is_empty()
+    /// The value representation as written; `None` for implicit ones.
+    pub fn vr(&self, tag: Tag) -> Option<[u8; 2]> {
+        self.find(tag)?.vr
     }
 
     fn find(&self, tag: Tag) -> Option<&Element<'a>> {
@@ -242,7 +244,7 @@ impl<'a> Reader<'a> {
         }
         let value = if length == UNDEFINED {
             if tag == PIXEL_DATA {
-                Value::Fragments(self.fragments(encoding)?)
+                self.fragments(encoding)?
             } else {
                 // PS3.5, 6.2.2: unknown (UN) values of undefined length hold implicit little endian items.
                 let inner = if vr == Some(*b"UN") { Encoding::IMPLICIT_LITTLE } else { encoding };
@@ -254,10 +256,9 @@ impl<'a> Reader<'a> {
                 if end < self.bytes.len() {
                     return Err(Refusal::unreadable("an element is longer than the item around it").into());
                 }
-                let rest = &self.bytes[self.at..];
                 self.at = end;
                 if tag == PIXEL_DATA && depth == 0 {
-                    return Ok(Some(Element { tag, encoding, value: Value::CutShort(rest) }));
+                    return Ok(Some(Element { tag, vr, encoding, value: Value::CutShort }));
                 }
                 return Err(Stop::EndOfFile);
             }
@@ -270,7 +271,7 @@ impl<'a> Reader<'a> {
                 Value::Bytes(bytes)
             }
         };
-        Ok(Some(Element { tag, encoding, value }))
+        Ok(Some(Element { tag, vr, encoding, value }))
     }
 
     fn items(&mut self, encoding: Encoding, end: usize, delimited: bool, depth: u32) -> Result<Vec<DataSet<'a>>, Stop> {
@@ -311,26 +312,22 @@ impl<'a> Reader<'a> {
         if delimited && end == self.bytes.len() { Err(Stop::EndOfFile) } else { Ok(items) }
     }
 
-    /// Fragments of encapsulated pixel data; the first item, the basic offset table, is left out.
-    fn fragments(&mut self, encoding: Encoding) -> Result<Vec<&'a [u8]>, Stop> {
+    /// Fragments of encapsulated pixel data; the first item, the basic offset table, is left out. The delimiter at the end may
+    /// be missing, a fragment may not be cut short.
+    fn fragments(&mut self, encoding: Encoding) -> Result<Value<'a>, Stop> {
         let end = self.bytes.len();
         let mut fragments = Vec::new();
         let mut first = true;
-        while self.at < end {
-            let Ok(Header { tag, length, .. }) = self.header(encoding, end) else { break };
+        while let Ok(Header { tag, length, .. }) = self.header(encoding, end) {
             if tag == SEQUENCE_END {
                 break;
             }
             if tag != ITEM || length == UNDEFINED {
                 return Err(Refusal::unreadable("encapsulated pixel data hold something that is no fragment").into());
             }
-            // A file that ends within a fragment or without the delimiter may still hold the whole code stream, and
-            // the codec knows whether it does; a codec that misses bytes says so.
-            let stop = self.at.saturating_add(length as usize).min(end);
-            let fragment = &self.bytes[self.at..stop];
-            self.at = stop;
-            if first {
-                first = false;
+            let Some(fragment) = self.bytes[self.at..].get(..length as usize) else { return Ok(Value::CutShort) };
+            self.at += length as usize;
+            if std::mem::take(&mut first) {
                 continue;
             }
             if fragments.len() == MAX_FRAGMENTS {
@@ -338,7 +335,7 @@ impl<'a> Reader<'a> {
             }
             fragments.push(fragment);
         }
-        Ok(fragments)
+        Ok(if fragments.is_empty() { Value::CutShort } else { Value::Fragments(fragments) })
     }
 
     fn header(&mut self, encoding: Encoding, end: usize) -> Result<Header, Stop> {

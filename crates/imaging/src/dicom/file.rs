@@ -3,9 +3,12 @@
 use super::dataset::{DataSet, Encoding};
 use super::syntax::Syntax;
 use crate::context::Limits;
+use crate::limits;
 use crate::refusal::Refusal;
 use dicom_dictionary_std::tags;
+use flate2::read::{DeflateDecoder, ZlibDecoder};
 use std::borrow::Cow;
+use std::io::{ErrorKind, Read};
 
 /// A DICOM file taken apart up to its data set, which is still in the file's bytes (or in inflated ones).
 pub(crate) struct DicomFile<'a> {
@@ -66,8 +69,23 @@ pub(crate) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<DicomFile<'a>
     Ok(DicomFile { syntax, encoding, data_set })
 }
 
-fn inflate(_bytes: &[u8], _limits: &Limits) -> Result<Vec<u8>, Refusal> {
-    Err(Refusal::syntax("deflated"))
+/// Inflates a data set: a bare deflate stream by the standard, a zlib stream from some writers. One that ends early gives
+/// what there is; the data set is then cut short.
+fn inflate(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let bound = limits.max_decompressed_bytes;
+    let mut inflated = Vec::new();
+    let read = match bytes {
+        [0x78, second, ..] if (0x7800 + u16::from(*second)).is_multiple_of(31) => {
+            ZlibDecoder::new(bytes).take(bound + 1).read_to_end(&mut inflated)
+        }
+        _ => DeflateDecoder::new(bytes).take(bound + 1).read_to_end(&mut inflated),
+    };
+    limits::check_bytes(inflated.len() as u64, limits)?;
+    match read {
+        Ok(_) => Ok(inflated),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(inflated),
+        Err(_) => Err(Refusal::unreadable("a damaged deflate stream")),
+    }
 }
 
 /// How a data set is written, judged by its first element; `None` when it does not look like one.

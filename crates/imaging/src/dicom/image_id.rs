@@ -59,9 +59,9 @@ pub(crate) fn of(set: &DataSet, pixel_data: &Value, syntax: Syntax, hints: &Item
     fields.push(spacing.as_ref().map_or(&[], |bytes| bytes));
     fields.push(aspect.as_ref().map_or(&[], |bytes| bytes));
     match pixel_data {
-        Value::Bytes(bytes) | Value::CutShort(bytes) => fields.push(bytes),
+        Value::Bytes(bytes) => fields.push(bytes),
         Value::Fragments(fragments) => fields.extend(fragments),
-        Value::Items(_) => {}
+        Value::Items(_) | Value::CutShort => {}
     }
     ImageId::from_digest(Digest::of_fields(fields))
 }

@@ -16,6 +16,7 @@ use super::pixel_module::{Photometric, PixelModule};
 use super::stored::Stored;
 use crate::blank;
 use crate::refusal::Refusal;
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use domain::Raster;
 
@@ -25,16 +26,30 @@ use domain::Raster;
 /// Excluded as blank when the stored values are (nearly) all the same; `UnsupportedPixels` for look-up tables that
 /// contradict themselves.
 pub(crate) fn render(stored: Stored, set: &DataSet, module: &PixelModule) -> Result<Raster, Refusal> {
-    let mut codes = stored.codes;
-    let bulk = blank::bulk(&codes, |code| stored_value(code, module))?;
+    let bulk = blank::bulk(&stored.codes, |code| stored_value(code, module))?;
     let mut levels = levels(set, module, true)?;
     if levels[usize::from(bulk.low)] == levels[usize::from(bulk.high)] {
         levels = self::levels(set, module, false)?;
     }
+    Ok(look_up(stored, &levels, module))
+}
+
+/// Grey levels of the luminance of a colour picture: the possible range of the stored bits over 0..=65535.
+pub(crate) fn render_luminance(stored: Stored, module: &PixelModule) -> Result<Raster, Refusal> {
+    blank::bulk(&stored.codes, i32::from)?;
+    let highest = f64::from((1_u32 << module.bits_stored) - 1);
+    let levels: Vec<u16> =
+        (0..1_u32 << module.bits_stored).map(|code| (f64::from(code) / highest * 65535.0).round() as u16).collect();
+    Ok(look_up(stored, &levels, module))
+}
+
+/// Replaces each code by its level; there is a level for every code.
+pub(super) fn look_up(stored: Stored, levels: &[u16], module: &PixelModule) -> Raster {
+    let mut codes = stored.codes;
     for code in &mut codes {
         *code = levels[usize::from(*code)];
     }
-    Ok(Raster::new(module.columns, module.rows, codes))
+    Raster::new(module.columns, module.rows, codes)
 }
 
 /// Grey level of each stored code, `1 << bits_stored` of them. `with_voi` false leaves out VOI LUT and window.
@@ -133,21 +148,25 @@ impl Voi {
 }
 
 /// A look-up table of the standard's form: descriptor and data (PS3.3, C.11.1.1, C.11.2.1.1).
-struct Table {
+pub(super) struct Table {
     first: f64,
     entries: Vec<u16>,
     /// Greatest value that the entries' bits can hold.
-    full_scale: f64,
+    pub full_scale: f64,
 }
 
 impl Table {
     fn read(item: &DataSet, signed: bool) -> Result<Table, Refusal> {
-        let describe = |index| {
-            item.u16_at(tags::LUT_DESCRIPTOR, index).ok_or(Refusal::pixels("a look-up table without a full descriptor"))
-        };
+        Table::read_from(item, tags::LUT_DESCRIPTOR, tags::LUT_DATA, signed)
+    }
+
+    /// `signed`: whether the first value that is mapped is.
+    pub fn read_from(item: &DataSet, descriptor: Tag, data: Tag, signed: bool) -> Result<Table, Refusal> {
+        let describe =
+            |index| item.u16_at(descriptor, index).ok_or(Refusal::pixels("a look-up table without a full descriptor"));
         let (count, first, bits) = (describe(0)?, describe(1)?, describe(2)?);
         let count = if count == 0 { 65536 } else { usize::from(count) };
-        let (data, encoding) = item.bytes(tags::LUT_DATA).ok_or(Refusal::pixels("a look-up table without data"))?;
+        let (data, encoding) = item.bytes(data).ok_or(Refusal::pixels("a look-up table without data"))?;
         let entries: Vec<u16> = if data.len() >= 2 * count {
             data.chunks_exact(2).take(count).map(|pair| encoding.u16([pair[0], pair[1]])).collect()
         } else if data.len() >= count && bits <= 8 {
@@ -162,7 +181,7 @@ impl Table {
         Ok(Table { first, entries, full_scale: f64::from((1u32 << bits) - 1) })
     }
 
-    fn look_up(&self, x: f64) -> f64 {
+    pub fn look_up(&self, x: f64) -> f64 {
         let index = (x.round() - self.first).clamp(0.0, (self.entries.len() - 1) as f64);
         f64::from(self.entries[index as usize])
     }
