@@ -1,0 +1,430 @@
+//! Item manifests: what a submission consists of, written before any of it is read.
+//!
+//! A submission is a list of items under one fingerprint; its id is their digest, so that the same list under the same
+//! pipeline is the same submission, whoever lists it and however often. Lists may be longer than memory and in any
+//! order: sorted runs of [`RUN_ITEMS`] go to the store and are merged from there.
+
+use crate::datafile::{self, StreamedFile};
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::paths::LakePaths;
+use crate::table::ActiveFile;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Builder, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use domain::item::ItemHints;
+use domain::{Digest, Fingerprint, Item, ItemId};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::{ObjectStoreExt, PutPayload};
+use serde::{Deserialize, Serialize};
+use std::collections::BinaryHeap;
+use std::sync::{Arc, LazyLock};
+
+/// Items sorted in memory at a time: about 90 MB.
+pub const RUN_ITEMS: usize = 262_144;
+/// Items of one part of a manifest.
+const PART_ITEMS: u64 = 1_048_576;
+/// Most items of a submission: 382 runs, of which a merge holds one row group each.
+pub const ITEMS_MAX: u64 = 100_000_000;
+/// Rows of a row group of a run: small, since a merge holds one of every run.
+const RUN_GROUP_ROWS: usize = 8_192;
+/// Version of `submission.json`.
+const SUBMISSION_SCHEMA_VERSION: u32 = 1;
+
+/// Columns of a manifest part. `sources` and `ledger` are made of them.
+static MANIFEST: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let text = |name| Field::new(name, DataType::Utf8, true);
+    let number = |name| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![
+        text("submission"),
+        text("item_id"),
+        text("fingerprint"),
+        text("uri"),
+        number("size_bytes"),
+        text("version"),
+        number("pixel_spacing_um"),
+        number("pixel_aspect_ppm"),
+        text("participant"),
+    ]))
+});
+
+/// The columns of a manifest that name no object: what the ledger sees.
+pub(crate) fn ledger_schema() -> SchemaRef {
+    Arc::new(MANIFEST.project(&[0, 1, 2]).expect("the manifest has these columns"))
+}
+
+/// With the uri, for `sources`.
+pub(crate) fn sources_schema() -> SchemaRef {
+    Arc::new(MANIFEST.project(&[0, 1, 3]).expect("the manifest has these columns"))
+}
+
+/// A manifest in the lake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    schema_version: u32,
+    /// 32 hexadecimal digits: digest of fingerprint and items.
+    pub submission: String,
+    pub fingerprint: Fingerprint,
+    /// How many items.
+    pub items: u64,
+    /// Items that the list named more than once; each counts once above.
+    pub repeated: u64,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Part {
+    rows: u64,
+    size_bytes: u64,
+}
+
+/// The manifests of a lake.
+#[derive(Debug, Clone)]
+pub struct ItemManifests {
+    location: Location,
+    paths: LakePaths,
+}
+
+impl ItemManifests {
+    pub(crate) fn new(location: &Location, paths: &LakePaths) -> ItemManifests {
+        ItemManifests { location: location.clone(), paths: paths.clone() }
+    }
+
+    /// Writes a manifest of items in any order. Writing the same list again finds it there.
+    ///
+    /// # Errors
+    /// Those of the list; one object named twice with different sizes, versions or hints; more than [`ITEMS_MAX`] items.
+    pub async fn write<E: From<Error>>(
+        &self,
+        fingerprint: &Fingerprint,
+        items: impl Stream<Item = Result<Item, E>>,
+    ) -> Result<Submission, E> {
+        let sorted = self.sort(items).await?;
+        let written = self.write_sorted(fingerprint, &sorted).await;
+        self.tidy(&sorted).await;
+        Ok(written?)
+    }
+
+    /// The manifest with this id.
+    pub async fn submission(&self, submission: &str) -> Result<Submission> {
+        self.marker(submission).await?.ok_or_else(|| Error::Submission {
+            submission: submission.to_owned(),
+            problem: "there is none of this id in the lake".to_owned(),
+        })
+    }
+
+    /// All submissions, by id.
+    pub async fn submissions(&self) -> Result<Vec<Submission>> {
+        let mut listed = self.location.store.list(Some(&self.paths.items()));
+        let mut found = Vec::new();
+        while let Some(object) = listed.try_next().await.map_err(Error::store("listing submissions"))? {
+            if let Some(id) = self.paths.parse_submission(&object.location) {
+                found.push(self.submission(&id).await?);
+            }
+        }
+        found.sort_by(|a: &Submission, b| a.submission.cmp(&b.submission));
+        Ok(found)
+    }
+
+    /// The items of a submission, sorted by uri.
+    pub async fn read(&self, submission: &Submission) -> Result<BoxStream<'static, Result<Item>>> {
+        let parts = self.parts(submission);
+        let store = Arc::clone(&self.location.store);
+        Ok(stream::iter(parts)
+            .then(move |part| {
+                let store = Arc::clone(&store);
+                async move { datafile::read(&store, &part.path, part.size, &[]).await }
+            })
+            .try_flatten()
+            .map(|batch| batch.and_then(|batch| items_of(&batch)))
+            .map_ok(|items| stream::iter(items.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed())
+    }
+
+    /// The ids of a submission in the order of [`ItemManifests::read`], a batch at a time.
+    pub(crate) async fn read_ids(&self, submission: &Submission) -> Result<BoxStream<'static, Result<Vec<u128>>>> {
+        let parts = self.parts(submission);
+        let store = Arc::clone(&self.location.store);
+        Ok(stream::iter(parts)
+            .then(move |part| {
+                let store = Arc::clone(&store);
+                async move { datafile::read(&store, &part.path, part.size, &["item_id"]).await }
+            })
+            .try_flatten()
+            .map(|batch| batch.map(|batch| id_bits(batch.column(0))))
+            .boxed())
+    }
+
+    /// The files of a submission.
+    pub(crate) fn parts(&self, submission: &Submission) -> Vec<ActiveFile> {
+        submission
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(number, part)| ActiveFile {
+                path: self.paths.item_part(&submission.submission, number),
+                size: part.size_bytes,
+                rows: part.rows,
+            })
+            .collect()
+    }
+
+    async fn marker(&self, submission: &str) -> Result<Option<Submission>> {
+        let path = self.paths.submission(submission);
+        let bytes = match self.location.store.get(&path).await {
+            Ok(object) => object.bytes().await.map_err(Error::store("reading a submission"))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(Error::Store { what: "reading a submission", source }),
+        };
+        let marker: Submission = serde_json::from_slice(&bytes).map_err(Error::json("reading a submission"))?;
+        if marker.schema_version > SUBMISSION_SCHEMA_VERSION {
+            return Err(Error::Submission {
+                submission: submission.to_owned(),
+                problem: "it was written by a newer version; upgrade this one".to_owned(),
+            });
+        }
+        Ok(Some(marker))
+    }
+
+    /// Sorts the list into memory, or into runs in the store.
+    async fn sort<E: From<Error>>(&self, items: impl Stream<Item = Result<Item, E>>) -> Result<Sorted, E> {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let mut items = std::pin::pin!(items);
+        let mut runs: Vec<ActiveFile> = Vec::new();
+        let mut run: Vec<Item> = Vec::new();
+        while let Some(item) = items.try_next().await? {
+            if run.len() == RUN_ITEMS {
+                run.sort_unstable();
+                runs.push(self.spool(&token, runs.len(), &run).await?);
+                run.clear();
+            }
+            run.push(item);
+            if runs.len() as u64 * RUN_ITEMS as u64 + run.len() as u64 > ITEMS_MAX {
+                let problem = format!("it has more than {ITEMS_MAX} items; submit it in pieces");
+                return Err(Error::Items { problem }.into());
+            }
+        }
+        run.sort_unstable();
+        if runs.is_empty() {
+            return Ok(Sorted::Memory(run));
+        }
+        runs.push(self.spool(&token, runs.len(), &run).await?);
+        Ok(Sorted::Runs(runs))
+    }
+
+    async fn spool(&self, token: &str, number: usize, items: &[Item]) -> Result<ActiveFile> {
+        let path = self.paths.item_run(token, number);
+        let mut file = StreamedFile::create(&self.location.store, &path, &MANIFEST, RUN_GROUP_ROWS)?;
+        for items in items.chunks(RUN_GROUP_ROWS) {
+            file.write(&manifest_batch("", None, items)?).await?;
+        }
+        let rows = file.rows() as u64;
+        Ok(ActiveFile { path, size: file.finish().await?, rows })
+    }
+
+    async fn merged(&self, sorted: &Sorted) -> Result<BoxStream<'static, Result<Item>>> {
+        match sorted {
+            Sorted::Memory(items) => Ok(stream::iter(items.clone().into_iter().map(Ok)).boxed()),
+            Sorted::Runs(runs) => {
+                let mut streams = Vec::with_capacity(runs.len());
+                for run in runs {
+                    let batches = datafile::read(&self.location.store, &run.path, run.size, &[]).await?;
+                    let items = batches
+                        .map(|batch| batch.and_then(|batch| items_of(&batch)))
+                        .map_ok(|items| stream::iter(items.into_iter().map(Ok)))
+                        .try_flatten()
+                        .boxed();
+                    streams.push(items);
+                }
+                merge(streams).await
+            }
+        }
+    }
+
+    async fn write_sorted(&self, fingerprint: &Fingerprint, sorted: &Sorted) -> Result<Submission> {
+        // The id is in the key of the parts, so that the list is read once for the id and once for the parts.
+        let mut digest = Digest::of_fields([&b"submission"[..], fingerprint.as_str().as_bytes()]);
+        let (mut items, mut repeated) = (0u64, 0u64);
+        let mut last: Option<Item> = None;
+        let mut list = self.merged(sorted).await?;
+        while let Some(item) = list.try_next().await? {
+            if let Some(last) = &last {
+                if *last == item {
+                    repeated += 1;
+                    continue;
+                }
+                if last.uri == item.uri {
+                    let problem = format!(
+                        "the object in place {} of the sorted list is named twice, with different sizes, versions or hints",
+                        items
+                    );
+                    return Err(Error::Items { problem });
+                }
+            }
+            digest = Digest::of_fields([&digest.0[..], item.id().as_str().as_bytes()]);
+            items += 1;
+            last = Some(item);
+        }
+        let id = digest.short(32);
+        if let Some(written) = self.marker(&id).await? {
+            return Ok(written);
+        }
+        let parts = self.write_parts(&id, fingerprint, self.merged(sorted).await?).await?;
+        let submission = Submission {
+            schema_version: SUBMISSION_SCHEMA_VERSION,
+            submission: id,
+            fingerprint: fingerprint.clone(),
+            items,
+            repeated,
+            parts,
+        };
+        let bytes = serde_json::to_vec_pretty(&submission).map_err(Error::json("writing a submission"))?;
+        let path = self.paths.submission(&submission.submission);
+        self.location.store.put(&path, PutPayload::from(bytes)).await.map_err(Error::store("writing a submission"))?;
+        Ok(submission)
+    }
+
+    async fn write_parts(
+        &self,
+        id: &str,
+        fingerprint: &Fingerprint,
+        items: BoxStream<'static, Result<Item>>,
+    ) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        let mut open: Option<StreamedFile> = None;
+        let mut last: Option<Item> = None;
+        let mut chunks = items.try_chunks(RUN_GROUP_ROWS);
+        while let Some(chunk) = chunks.try_next().await.map_err(|e| e.1)? {
+            let mut fresh = Vec::with_capacity(chunk.len());
+            for item in chunk {
+                if last.as_ref() != Some(&item) {
+                    last = Some(item.clone());
+                    fresh.push(item);
+                }
+            }
+            let file = match &mut open {
+                Some(file) => file,
+                None => {
+                    let path = self.paths.item_part(id, parts.len());
+                    let file = StreamedFile::create(&self.location.store, &path, &MANIFEST, datafile::ROW_GROUP_ROWS)?;
+                    open.insert(file)
+                }
+            };
+            file.write(&manifest_batch(id, Some(fingerprint), &fresh)?).await?;
+            if file.rows() as u64 >= PART_ITEMS {
+                parts.push(close(open.take()).await?);
+            }
+        }
+        if open.is_some() {
+            parts.push(close(open).await?);
+        }
+        Ok(parts)
+    }
+
+    /// Runs left behind by a crash stay under `_incoming`; they are not read again and may be deleted.
+    async fn tidy(&self, sorted: &Sorted) {
+        if let Sorted::Runs(runs) = sorted {
+            for run in runs {
+                if let Err(error) = self.location.store.delete(&run.path).await {
+                    tracing::debug!(%error, "a run of a list was left behind");
+                }
+            }
+        }
+    }
+
+    /// All parts of all submissions.
+    pub(crate) async fn all_parts(&self) -> Result<Vec<ActiveFile>> {
+        Ok(self.submissions().await?.iter().flat_map(|s| self.parts(s)).collect())
+    }
+}
+
+async fn close(file: Option<StreamedFile>) -> Result<Part> {
+    let file = file.ok_or_else(|| Error::Items { problem: "a part ended before it began".to_owned() })?;
+    let rows = file.rows() as u64;
+    Ok(Part { rows, size_bytes: file.finish().await? })
+}
+
+enum Sorted {
+    Memory(Vec<Item>),
+    Runs(Vec<ActiveFile>),
+}
+
+/// Merges sorted streams; holds what each has decoded.
+async fn merge(mut runs: Vec<BoxStream<'static, Result<Item>>>) -> Result<BoxStream<'static, Result<Item>>> {
+    let mut heads = BinaryHeap::new();
+    for (number, run) in runs.iter_mut().enumerate() {
+        if let Some(item) = run.try_next().await? {
+            heads.push(std::cmp::Reverse((item, number)));
+        }
+    }
+    Ok(stream::try_unfold((heads, runs), |(mut heads, mut runs)| async move {
+        let Some(std::cmp::Reverse((item, number))) = heads.pop() else { return Ok(None) };
+        if let Some(next) = runs[number].try_next().await? {
+            heads.push(std::cmp::Reverse((next, number)));
+        }
+        Ok(Some((item, (heads, runs))))
+    })
+    .boxed())
+}
+
+fn manifest_batch(submission: &str, fingerprint: Option<&Fingerprint>, items: &[Item]) -> Result<RecordBatch> {
+    let text = |of: &dyn Fn(&Item) -> Option<String>| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        items.iter().for_each(|item| builder.append_option(of(item)));
+        Arc::new(builder.finish())
+    };
+    let number = |of: &dyn Fn(&Item) -> Option<i64>| -> ArrayRef {
+        let mut builder = Int64Builder::with_capacity(items.len());
+        items.iter().for_each(|item| builder.append_option(of(item)));
+        Arc::new(builder.finish())
+    };
+    let columns = vec![
+        text(&|_| Some(submission.to_owned())),
+        text(&|item| Some(item.id().to_string())),
+        text(&|_| fingerprint.map(|f| f.to_string())),
+        text(&|item| Some(item.uri.clone())),
+        number(&|item| i64::try_from(item.size_bytes).ok()),
+        text(&|item| Some(item.version.clone())),
+        number(&|item| item.hints.pixel_spacing_um.map(i64::from)),
+        number(&|item| item.hints.pixel_aspect_ppm.map(i64::from)),
+        text(&|item| item.hints.participant.clone()),
+    ];
+    RecordBatch::try_new(Arc::clone(&MANIFEST), columns).map_err(Error::arrow("building a manifest"))
+}
+
+fn items_of(batch: &RecordBatch) -> Result<Vec<Item>> {
+    let column = |name: &'static str| {
+        batch.column_by_name(name).ok_or_else(|| Error::TableShape { table: "items", problem: format!("no {name}") })
+    };
+    let wrong = |name: &'static str| Error::TableShape { table: "items", problem: format!("{name} has another type") };
+    let text = |name| column(name)?.as_string_opt::<i32>().ok_or_else(|| wrong(name));
+    let number = |name| column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| wrong(name));
+    let (uri, size, version) = (text("uri")?, number("size_bytes")?, text("version")?);
+    let (spacing, aspect) = (number("pixel_spacing_um")?, number("pixel_aspect_ppm")?);
+    let participant = text("participant")?;
+    Ok((0..batch.num_rows())
+        .map(|row| Item {
+            uri: uri.value(row).to_owned(),
+            size_bytes: size.value(row) as u64,
+            version: version.value(row).to_owned(),
+            hints: ItemHints {
+                pixel_spacing_um: spacing.is_valid(row).then(|| spacing.value(row) as u32),
+                pixel_aspect_ppm: aspect.is_valid(row).then(|| aspect.value(row) as u32),
+                participant: participant.is_valid(row).then(|| participant.value(row).to_owned()),
+            },
+        })
+        .collect())
+}
+
+/// The 128 bits of ids; 0 for what is none.
+pub(crate) fn id_bits(array: &ArrayRef) -> Vec<u128> {
+    match array.as_string_opt::<i32>() {
+        Some(ids) => ids.iter().map(|id| id.map_or(0, parse_bits)).collect(),
+        None => vec![0; array.len()],
+    }
+}
+
+fn parse_bits(id: &str) -> u128 {
+    ItemId::parse(id).and_then(|id| u128::from_str_radix(id.as_str(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,97 @@
+//! A lake as others see it.
+
+use crate::committer::Committer;
+use crate::error::{Error, Result};
+use crate::items::ItemManifests;
+use crate::location::Location;
+use crate::paths::{LakePaths, Table};
+use crate::session::{LakeSession, SessionOptions};
+use crate::table::LakeTable;
+use object_store::{ObjectStoreExt, PutMode, PutOptions};
+
+/// An open lake. Cheap to clone; each use reads the newest version.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    location: Location,
+    paths: LakePaths,
+}
+
+impl Lake {
+    /// Opens a lake.
+    ///
+    /// # Errors
+    /// There is none at this place, or its tables are not ours.
+    pub async fn open(location: Location) -> Result<Lake> {
+        let lake = Lake::at(location);
+        for table in [Table::Results, Table::Instances] {
+            if LakeTable::open(&lake.location, &lake.paths, table).await?.is_none() {
+                return Err(Error::NotALake { address: lake.location.url.to_string() });
+            }
+        }
+        Ok(lake)
+    }
+
+    /// Opens a lake and makes it where there is none; any number of processes may do so at once.
+    ///
+    /// # Errors
+    /// Besides those of the store: the store lets two writers create the same object.
+    pub async fn create_if_absent(location: Location) -> Result<Lake> {
+        let lake = Lake::at(location);
+        lake.probe_conditional_put().await?;
+        for table in [Table::Results, Table::Instances] {
+            LakeTable::create_if_absent(&lake.location, &lake.paths, table).await?;
+        }
+        Ok(lake)
+    }
+
+    fn at(location: Location) -> Lake {
+        let paths = LakePaths::new(location.root.clone());
+        Lake { location, paths }
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    pub fn paths(&self) -> &LakePaths {
+        &self.paths
+    }
+
+    /// A writer of the tables. It reads all keys once; use one for many batches.
+    pub async fn committer(&self) -> Result<Committer> {
+        Committer::open(&self.location, &self.paths).await
+    }
+
+    /// What the submissions consist of.
+    pub fn items(&self) -> ItemManifests {
+        ItemManifests::new(&self.location, &self.paths)
+    }
+
+    /// SQL over the newest version.
+    pub async fn session(&self, options: SessionOptions) -> Result<LakeSession> {
+        LakeSession::open(&self.location, &self.paths, options).await
+    }
+
+    /// Stores differ in conditional put, and commits rest on it; so it is asked for rather than assumed.
+    async fn probe_conditional_put(&self) -> Result<()> {
+        let store = &self.location.store;
+        let path = self.paths.probe(&uuid::Uuid::new_v4().simple().to_string());
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let refused = |problem: String| Error::ConditionalPut { address: self.location.url.to_string(), problem };
+        match store.put_opts(&path, "first".into(), create()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                return Err(refused("conditional put is not implemented".to_owned()));
+            }
+            Err(source) => return Err(Error::Store { what: "writing to the lake", source }),
+        }
+        let second = store.put_opts(&path, "second".into(), create()).await;
+        let tidied = store.delete(&path).await;
+        match second {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+            Ok(_) => return Err(refused("the second put was taken".to_owned())),
+            Err(error) => return Err(refused(error.to_string())),
+        }
+        tidied.map_err(Error::store("deleting from the lake"))
+    }
+}

@@ -1,0 +1,130 @@
+//! Every object key of a lake, built and parsed here and nowhere else.
+//!
+//! ```text
+//! results/                                   Delta table: one row per image and fingerprint
+//! instances/                                 Delta table: what became of each item
+//! items/<submission>/part-00000.parquet ..   the items of a submission, sorted by uri
+//! items/<submission>/submission.json         written last: without it the submission does not exist
+//! items/_incoming/<token>/run-00000.parquet  sorted runs of a list being written
+//! artifacts/<fingerprint>/<2 hex>/<image_id>.json
+//! conflicts/<table>/<key>/<digest>.json      second, differing results
+//! human_readings/*.parquet                   readings by people
+//! _probe/<token>                             asks the store whether it refuses a second put
+//! ```
+
+use domain::{Digest, Fingerprint, ImageId};
+use object_store::path::Path;
+
+/// The keys of the lake at `root`.
+#[derive(Debug, Clone)]
+pub struct LakePaths {
+    root: Path,
+}
+
+/// The two Delta tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    Results,
+    Instances,
+}
+
+impl Table {
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Results => "results",
+            Table::Instances => "instances",
+        }
+    }
+}
+
+impl LakePaths {
+    pub fn new(root: Path) -> LakePaths {
+        LakePaths { root }
+    }
+
+    fn below(&self, parts: &[&str]) -> Path {
+        parts.iter().fold(self.root.clone(), |path, part| path.join(*part))
+    }
+
+    pub fn table(&self, table: Table) -> Path {
+        self.below(&[table.name()])
+    }
+
+    pub fn human_readings(&self) -> Path {
+        self.below(&["human_readings"])
+    }
+
+    pub fn probe(&self, token: &str) -> Path {
+        self.below(&["_probe", token])
+    }
+
+    pub fn items(&self) -> Path {
+        self.below(&["items"])
+    }
+
+    pub fn item_part(&self, submission: &str, part: usize) -> Path {
+        self.below(&["items", submission, &format!("part-{part:05}.parquet")])
+    }
+
+    pub fn submission(&self, submission: &str) -> Path {
+        self.below(&["items", submission, "submission.json"])
+    }
+
+    /// The submission whose marker this is.
+    pub fn parse_submission(&self, path: &Path) -> Option<String> {
+        let mut parts = path.prefix_match(&self.root)?;
+        let (items, submission, file) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_marker = items.as_ref() == "items" && file.as_ref() == "submission.json" && parts.next().is_none();
+        is_marker.then(|| submission.as_ref().to_owned())
+    }
+
+    pub fn item_run(&self, token: &str, run: usize) -> Path {
+        self.below(&["items", "_incoming", token, &format!("run-{run:05}.parquet")])
+    }
+
+    pub fn artifact(&self, fingerprint: &Fingerprint, image: &ImageId) -> Path {
+        self.below(&artifact_key(fingerprint, image).split('/').collect::<Vec<_>>())
+    }
+
+    /// What an artifact is about.
+    pub fn parse_artifact(&self, path: &Path) -> Option<(Fingerprint, ImageId)> {
+        let mut parts = path.prefix_match(&self.root)?;
+        let (artifacts, fingerprint) = (parts.next()?, parts.next()?);
+        let (shard, file) = (parts.next()?, parts.next()?);
+        let image = ImageId::parse(file.as_ref().strip_suffix(".json")?)?;
+        let right = artifacts.as_ref() == "artifacts"
+            && image.as_str().starts_with(shard.as_ref())
+            && shard.as_ref().len() == 2;
+        (right && parts.next().is_none()).then_some((Fingerprint::parse(fingerprint.as_ref())?, image))
+    }
+
+    pub fn conflict(&self, table: &str, key: &str, digest: Digest) -> Path {
+        self.below(&["conflicts", table, key, &format!("{}.json", digest.short(32))])
+    }
+}
+
+/// Key of an artifact relative to the lake, as `OutcomeRecord::artifact_key` and the column `artifact_key` hold it.
+pub fn artifact_key(fingerprint: &Fingerprint, image: &ImageId) -> String {
+    format!("artifacts/{fingerprint}/{}/{image}.json", &image.as_str()[..2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back() {
+        let paths = LakePaths::new(Path::from("some/where"));
+        let fingerprint = Fingerprint::from_digest(Digest::of(b"f"));
+        let image = ImageId::from_digest(Digest::of(b"i"));
+        let key = paths.artifact(&fingerprint, &image);
+        assert_eq!(key.as_ref(), format!("some/where/{}", artifact_key(&fingerprint, &image)));
+        assert_eq!(paths.parse_artifact(&key), Some((fingerprint.clone(), image)));
+        assert_eq!(paths.parse_artifact(&paths.conflict("results", "k", Digest::of(b""))), None);
+
+        assert_eq!(paths.parse_submission(&paths.submission("ab")), Some("ab".to_owned()));
+        assert_eq!(paths.parse_submission(&paths.item_part("ab", 0)), None);
+        assert_eq!(paths.parse_submission(&LakePaths::new(Path::from("else")).submission("ab")), None);
+        assert_eq!(paths.item_part("ab", 7).as_ref(), "some/where/items/ab/part-00007.parquet");
+    }
+}

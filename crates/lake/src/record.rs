@@ -1,0 +1,269 @@
+//! An outcome as rows: one of `instances`, and one of `results` when the item was scored.
+
+use crate::error::{Error, Result};
+use crate::paths::Table;
+use crate::schema::{Column, Kind, columns};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{Date32Type, Float64Type, Int32Type, SchemaRef, TimestampMicrosecondType};
+use domain::outcome::Outcome;
+use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
+use domain::{Extent, Reading, Segment, SegmentGrade};
+use std::sync::Arc;
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Text(String),
+    Integer(i32),
+    Real(f64),
+    Boolean(bool),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Microseconds since 1970-01-01 UTC.
+    Instant(i64),
+}
+
+impl Cell {
+    fn text(value: Option<impl Into<String>>) -> Cell {
+        value.map_or(Cell::Null, |v| Cell::Text(v.into()))
+    }
+
+    fn integer(value: Option<impl TryInto<i32>>) -> Cell {
+        value.and_then(|v| v.try_into().ok()).map_or(Cell::Null, Cell::Integer)
+    }
+
+    /// What is not a number is missing.
+    fn real(value: Option<f64>) -> Cell {
+        value.filter(|v| v.is_finite()).map_or(Cell::Null, Cell::Real)
+    }
+
+    pub(crate) fn as_text(&self) -> &str {
+        if let Cell::Text(text) = self { text } else { "" }
+    }
+
+    pub(crate) fn as_integer(&self) -> i32 {
+        if let Cell::Integer(value) = self { *value } else { 0 }
+    }
+}
+
+/// The values of one row in the order of [`columns`].
+pub(crate) type Row = Vec<Cell>;
+
+/// Position of a column in the rows of a table.
+///
+/// # Panics
+/// If the table has no such column: the callers name constants.
+pub(crate) fn position(table: Table, name: &str) -> usize {
+    columns(table).iter().position(|c| c.name == name).unwrap_or_else(|| panic!("{} has {name}", table.name()))
+}
+
+/// Why a record does not become rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Written by a newer version: keep it until this committer is upgraded.
+    NewerSchema,
+    /// The reading is about another image or fingerprint than the record says.
+    Contradiction,
+}
+
+pub(crate) fn check(record: &OutcomeRecord) -> Result<(), Refusal> {
+    if record.schema_version > RECORD_SCHEMA_VERSION {
+        return Err(Refusal::NewerSchema);
+    }
+    match &record.outcome {
+        Outcome::Scored { reading }
+            if reading.fingerprint != record.fingerprint || record.image_id.as_ref() != Some(&reading.image_id) =>
+        {
+            Err(Refusal::Contradiction)
+        }
+        Outcome::Scored { .. } | Outcome::Excluded { .. } | Outcome::Failed { .. } => Ok(()),
+    }
+}
+
+/// The row of `instances`, with revision 0.
+pub(crate) fn instance_row(record: &OutcomeRecord) -> Row {
+    let facts = &record.facts;
+    columns(Table::Instances)
+        .iter()
+        .map(|column| match &*column.name {
+            "item_id" => Cell::Text(record.item_id.to_string()),
+            "fingerprint" => Cell::Text(record.fingerprint.to_string()),
+            "revision" => Cell::Integer(0),
+            "submission" => Cell::Text(record.submission_id.clone()),
+            "attempt" => Cell::integer(Some(record.attempt)),
+            "status" => Cell::Text(record.outcome.status().to_owned()),
+            "fail_reason" => Cell::text(record.outcome.reason()),
+            "image_id" => Cell::text(record.image_id.as_ref().map(|id| id.as_str())),
+            "pipeline" => Cell::Text(record.pipeline.clone()),
+            "participant_id" => Cell::text(facts.participant_id.as_deref()),
+            "study_id" => Cell::text(facts.study_id.as_deref()),
+            "series_id" => Cell::text(facts.series_id.as_deref()),
+            "sop_id" => Cell::text(facts.sop_id.as_deref()),
+            "key_name" => Cell::text(facts.key_name.as_deref()),
+            "site_id" => Cell::text(facts.site_id.as_deref()),
+            "modality" => Cell::text(facts.modality.as_deref()),
+            "body_part" => Cell::text(facts.body_part.as_deref()),
+            "view_position" => Cell::text(facts.view_position.as_deref()),
+            "scanner_maker" => Cell::text(facts.scanner_maker.as_deref()),
+            "scanner_model" => Cell::text(facts.scanner_model.as_deref()),
+            "image_date" => facts.image_date.as_deref().and_then(days_since_1970).map_or(Cell::Null, Cell::Date),
+            "sex" => Cell::text(facts.sex.as_deref()),
+            "age_years" => Cell::integer(facts.age_years),
+            "rows_px" => Cell::integer(facts.rows_px),
+            "columns_px" => Cell::integer(facts.columns_px),
+            "transfer_syntax" => Cell::text(facts.transfer_syntax.as_deref()),
+            "burned_in" => facts.burned_in_annotation.map_or(Cell::Null, Cell::Boolean),
+            "artifact_key" => Cell::text(record.artifact_key.as_deref()),
+            "scored_at" => Cell::Instant(record.scored_at_us),
+            other => unreachable!("column {other} of instances has a value here"),
+        })
+        .collect()
+}
+
+/// The row of `results`, for a scored record.
+pub(crate) fn result_row(record: &OutcomeRecord) -> Option<Row> {
+    let Outcome::Scored { reading } = &record.outcome else { return None };
+    let summary = &reading.summary;
+    let row = columns(Table::Results)
+        .iter()
+        .map(|column| match &*column.name {
+            "image_id" => Cell::Text(reading.image_id.to_string()),
+            "fingerprint" => Cell::Text(reading.fingerprint.to_string()),
+            "pipeline" => Cell::Text(reading.pipeline.clone()),
+            "scoring_rule" => Cell::Text(reading.rule.name().to_owned()),
+            "scoring_extent" => Cell::Text(extent_name(reading.extent).to_owned()),
+            "aac24_total" => Cell::integer(summary.aac24.total),
+            "aac_n_segments" => Cell::integer(Some(summary.aac24.n_segments)),
+            "aac24_min" => Cell::integer(Some(summary.aac24.min)),
+            "aac24_max" => Cell::integer(Some(summary.aac24.max)),
+            "aac8_total" => Cell::integer(summary.aac8_total),
+            "aac_levels" => Cell::integer(summary.affected_levels),
+            "aac_walls" => Cell::integer(summary.affected_walls),
+            "aac24_cat" => Cell::integer(summary.category.map(|c| c.code())),
+            "aac24_cat_label" => Cell::text(summary.category.map(|c| c.name())),
+            "aac_length_mm" => Cell::real(summary.length_mm),
+            "aac_length_pct" => Cell::real(summary.length_pct),
+            "confidence" => Cell::real(Some(summary.confidence)),
+            "level_confidence" => Cell::real(Some(summary.level_confidence)),
+            "quality_flags" => Cell::Text(flag_names(reading)),
+            "flag_review" => Cell::Boolean(summary.flag_review),
+            "artifact_schema" => Cell::integer(Some(reading.schema_version)),
+            "scored_at" => Cell::Instant(record.scored_at_us),
+            segment => segment_cell(reading, segment),
+        })
+        .collect();
+    Some(row)
+}
+
+/// A cell of the columns `aac_l1_ant`, `aac_l1_ant_pct`, .. : all that are left.
+fn segment_cell(reading: &Reading, column: &str) -> Cell {
+    let (segment, detail) = Segment::all()
+        .into_iter()
+        .find_map(|segment| Some((segment, column.strip_prefix(segment.column().as_str())?)))
+        .unwrap_or_else(|| unreachable!("column {column} of results has a value"));
+    let Some(read) = reading.segments.iter().find(|s| s.level == segment.level && s.wall == segment.wall) else {
+        return Cell::Null;
+    };
+    match detail {
+        "" => Cell::integer(read.grade.grade().map(|g| g.value())),
+        "_pct" => Cell::real(read.length_pct),
+        "_mm" => Cell::real(read.length_mm),
+        "_conf" => Cell::real(Some(read.confidence)),
+        "_na" => match read.grade {
+            SegmentGrade::Assessed(_) => Cell::Null,
+            SegmentGrade::NotAssessable(why) => Cell::Text(not_assessable_name(why).to_owned()),
+        },
+        other => unreachable!("detail {other} of a segment has a value"),
+    }
+}
+
+fn not_assessable_name(why: domain::grade::NotAssessable) -> &'static str {
+    use domain::grade::NotAssessable::*;
+    match why {
+        OutsideImage => "outside_image",
+        Masked => "masked",
+        Implant => "implant",
+        LevelUncertain => "level_uncertain",
+    }
+}
+
+fn extent_name(extent: Extent) -> &'static str {
+    match extent {
+        Extent::MidDisc => "mid_disc",
+        Extent::VertebralHeight => "vertebral_height",
+    }
+}
+
+fn flag_names(reading: &Reading) -> String {
+    let mut flags = reading.flags.clone();
+    flags.sort();
+    flags.dedup();
+    flags.iter().map(|flag| flag.name()).collect::<Vec<_>>().join(";")
+}
+
+/// `None` for what is no ISO 8601 day.
+fn days_since_1970(text: &str) -> Option<i32> {
+    let day: jiff::civil::Date = text.parse().ok()?;
+    day.since(jiff::civil::date(1970, 1, 1)).ok().map(|span| span.get_days())
+}
+
+/// Rows as one Arrow batch in the table's schema.
+pub(crate) fn batch(table: Table, schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
+    let arrays = columns(table).iter().enumerate().map(|(at, column)| array(column, at, rows)).collect();
+    RecordBatch::try_new(Arc::clone(schema), arrays).map_err(Error::arrow("building rows"))
+}
+
+fn array(column: &Column, at: usize, rows: &[Row]) -> ArrayRef {
+    macro_rules! build {
+        ($builder:expr, $variant:ident) => {{
+            let mut builder = $builder;
+            for row in rows {
+                match &row[at] {
+                    Cell::$variant(value) => builder.append_value(value.clone()),
+                    _ => builder.append_null(),
+                }
+            }
+            Arc::new(builder.finish())
+        }};
+    }
+    match column.kind {
+        Kind::Text => build!(StringBuilder::new(), Text),
+        Kind::Integer => build!(Int32Builder::with_capacity(rows.len()), Integer),
+        Kind::Real => build!(Float64Builder::with_capacity(rows.len()), Real),
+        Kind::Boolean => build!(BooleanBuilder::with_capacity(rows.len()), Boolean),
+        Kind::Date => build!(Date32Builder::with_capacity(rows.len()), Date),
+        Kind::Instant => {
+            build!(TimestampMicrosecondBuilder::with_capacity(rows.len()).with_timezone("UTC"), Instant)
+        }
+    }
+}
+
+/// Rows of a batch read from a file of the table; columns that the file does not have are NULL.
+pub(crate) fn rows_of(table: Table, batch: &RecordBatch) -> Vec<Row> {
+    let mut rows = vec![Vec::with_capacity(columns(table).len()); batch.num_rows()];
+    for column in columns(table) {
+        let array = batch.column_by_name(&column.name);
+        for (index, row) in rows.iter_mut().enumerate() {
+            row.push(array.filter(|a| a.is_valid(index)).map_or(Cell::Null, |a| cell(column.kind, a, index)));
+        }
+    }
+    rows
+}
+
+fn cell(kind: Kind, array: &ArrayRef, index: usize) -> Cell {
+    if *array.data_type() != kind.arrow() {
+        return Cell::Null;
+    }
+    match kind {
+        Kind::Text => Cell::Text(array.as_string::<i32>().value(index).to_owned()),
+        Kind::Integer => Cell::Integer(array.as_primitive::<Int32Type>().value(index)),
+        Kind::Real => Cell::Real(array.as_primitive::<Float64Type>().value(index)),
+        Kind::Boolean => Cell::Boolean(array.as_boolean().value(index)),
+        Kind::Date => Cell::Date(array.as_primitive::<Date32Type>().value(index)),
+        Kind::Instant => Cell::Instant(array.as_primitive::<TimestampMicrosecondType>().value(index)),
+    }
+}
