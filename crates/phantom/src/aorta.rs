@@ -14,7 +14,7 @@ pub(crate) const STEP_MM: f64 = 0.25;
 
 /// Where a plaque sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Site {
+pub(crate) enum Place {
     Wall(Wall),
     /// A lateral wall, seen face on between the two lines, at this share (percent) of the way from anterior to posterior.
     Lateral(u8),
@@ -23,7 +23,7 @@ pub(crate) enum Site {
 /// One plaque at one visit.
 #[derive(Debug, Clone)]
 pub(crate) struct Deposit {
-    pub site: Site,
+    pub place: Place,
     /// Interval along the axis, mm from the first sample.
     pub from: f64,
     pub to: f64,
@@ -53,9 +53,9 @@ impl Aorta {
         let gap = random.lognormal(settings.aorta_gap_mm, 0.4).clamp(0.5, 14.0);
         let male = if build.male { 1.12 } else { 1.0 };
         let age_growth = 1.0 + 0.003 * (build.age - 65.0);
-        let calibre = (settings.aorta_calibre_mm * male * age_growth
-            * random.bounded(1.0, settings.aorta_calibre_sd, 2.2))
-        .clamp(12.0, 34.0);
+        let calibre =
+            (settings.aorta_calibre_mm * male * age_growth * random.bounded(1.0, settings.aorta_calibre_sd, 2.2))
+                .clamp(12.0, 34.0);
         let chance = settings.aneurysm_share * if build.male { 1.0 } else { 0.25 } * smoothstep(55.0, 70.0, build.age);
         let aneurysm = if random.chance(chance) { random.between(8.0, 24.0) } else { 0.0 };
 
@@ -122,7 +122,8 @@ impl Aorta {
             .collect();
         // normals over a long baseline, so that the offset walls stay smooth
         let reach = (12.0 / STEP_MM) as usize;
-        let mut aorta = Aorta { axis: Vec::new(), anterior: Vec::new(), posterior: Vec::new(), at: Vec::new(), bifurcation };
+        let mut aorta =
+            Aorta { axis: Vec::new(), anterior: Vec::new(), posterior: Vec::new(), at: Vec::new(), bifurcation };
         for k in 0..=samples {
             let s = k as f64 * STEP_MM;
             let ahead = raw[(k + reach).min(samples)];
@@ -181,7 +182,13 @@ impl Aorta {
     /// The deposits of a person with this latent burden; the same person's deposits at a higher burden contain these.
     ///
     /// `levels`: positions along the axis of the five mid-disc lines T12/L1 .. L4/L5, mm.
-    pub fn deposits(&self, settings: &PlaqueSettings, levels: [f64; 5], burden: f64, random: &mut Random) -> Vec<Deposit> {
+    pub fn deposits(
+        &self,
+        settings: &PlaqueSettings,
+        levels: [f64; 5],
+        burden: f64,
+        random: &mut Random,
+    ) -> Vec<Deposit> {
         let mut out = Vec::new();
         let span = (levels[4] - levels[0]) / 4.0;
         let total = *self.at.last().expect("an aorta has samples");
@@ -207,14 +214,14 @@ impl Aorta {
             if age <= 0.0 {
                 continue;
             }
-            let length = ((2.5 + 10.5 * age.powf(1.1)) * growth).min(4.0 * span);
+            let length = ((2.2 + 7.6 * age.powf(1.15)) * growth).min(4.0 * span);
             let centre = levels[0] + position * span;
-            let site = if lateral && k != 0 {
-                Site::Lateral((15.0 + 70.0 * depth_share) as u8)
+            let place = if lateral && k != 0 {
+                Place::Lateral((15.0 + 70.0 * depth_share) as u8)
             } else if posterior {
-                Site::Wall(Wall::Posterior)
+                Place::Wall(Wall::Posterior)
             } else {
-                Site::Wall(Wall::Anterior)
+                Place::Wall(Wall::Anterior)
             };
             let from = (centre - 0.5 * length).max(0.0);
             let to = (centre + 0.5 * length).min(total);
@@ -223,7 +230,7 @@ impl Aorta {
             }
             let ripe = (0.45 + 0.55 * (age / 0.9).min(1.0)) * thickness;
             out.push(Deposit {
-                site,
+                place,
                 from,
                 to,
                 thickness: ripe.max(0.8 * settings.thickness_min_mm),

@@ -150,9 +150,12 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         let joint = root - f * (12.0 * scale) + u * (random.bounded(0.0, 0.8, 2.0));
         let pedicle = curve(&[root, root.lerp(joint, 0.5), joint], 0.5);
         let half = 0.22 * h * random.between(0.9, 1.1);
-        canvas.stroke(&pedicle, Profile::Rimmed(1.6), |t| half * (1.0 + 0.25 * (2.0 * t - 1.0).powi(2)), |_| {
-            0.24 * density
-        });
+        canvas.stroke(
+            &pedicle,
+            Profile::Rimmed(1.6),
+            |t| half * (1.0 + 0.25 * (2.0 * t - 1.0).powi(2)),
+            |_| 0.24 * density,
+        );
         // articular pillar: from the joint above, through the isthmus, down to the joint with the body below
         let upper = joint + u * (0.52 * h) + f * 1.5;
         let isthmus = joint - u * (0.30 * h) - f * (3.5 * scale);
@@ -200,7 +203,15 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     let mut thickness = Vec::new();
     for k in 0..6 {
         // the sacrum runs back and down, then curves forward to the coccyx
-        tilt += (if k < 1 { 6.0f64 } else if k < 3 { -4.0 } else { -22.0 }).to_radians() * bend;
+        tilt += (if k < 1 {
+            6.0f64
+        } else if k < 3 {
+            -4.0
+        } else {
+            -22.0
+        })
+        .to_radians()
+            * bend;
         at = at + upward(tilt) * (-h * [0.95, 0.82, 0.72, 0.62, 0.55, 0.7][k]);
         depth *= [0.72, 0.72, 0.76, 0.8, 0.75, 0.6][k];
         let f = forward(tilt) * (0.5 * depth);
@@ -229,7 +240,12 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     canvas.stroke(&body, Profile::Solid, half, |t| 0.30 * density * (1.0 - 0.45 * t));
     // median crest and arches behind
     let crest: Vec<Mm> = back.iter().take(5).enumerate().map(|(k, p)| *p + mm(10.0 - k as f64, -2.0)).collect();
-    canvas.stroke(&curve(&crest, 0.6), Profile::Rimmed(0.9), |t| 6.5 * (1.0 - 0.5 * t), |t| 0.15 * density * (1.0 - 0.4 * t));
+    canvas.stroke(
+        &curve(&crest, 0.6),
+        Profile::Rimmed(0.9),
+        |t| 6.5 * (1.0 - 0.5 * t),
+        |t| 0.15 * density * (1.0 - 0.4 * t),
+    );
 }
 
 /// The pair of ribs of a thoracic body: back and down from the joint, then forward across the picture.
@@ -262,8 +278,11 @@ fn lay_ribs(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         let line = curve(&knots, 0.8);
         let half = random.between(4.2, 6.0) * magnify * if number == 12 { 0.85 } else { 1.0 };
         let strength = random.between(0.13, 0.2) * density;
-        canvas.stroke(&line, Profile::Rimmed(1.1), |t| half * (0.75 + 0.25 * (1.0 - t)) * (1.0 - t.powi(16)), |t| {
-            strength * (1.0 + 0.5 * (-(t - 0.22).powi(2) / 0.01).exp())
-        });
+        canvas.stroke(
+            &line,
+            Profile::Rimmed(1.1),
+            |t| half * (0.75 + 0.25 * (1.0 - t)) * (1.0 - t.powi(16)),
+            |t| strength * (1.0 + 0.5 * (-(t - 0.22).powi(2) / 0.01).exp()),
+        );
     }
 }

@@ -7,10 +7,12 @@ use crate::negative::take_negative;
 use crate::picture::take_lateral;
 use crate::population::{FollowUp, Participant};
 use crate::random::Random;
-use crate::scene::Sitting;
+use crate::reader::Reader;
+use crate::scene::{Scene, Sitting};
 use crate::spine::Build;
 use crate::truth::{Truth, View};
-use domain::{PixelSpacing, Raster};
+use domain::grade::Aac24;
+use domain::{PixelSpacing, Raster, Segment, SegmentGrade};
 
 /// Most participants of one cohort, and visits of one participant.
 pub const PARTICIPANTS_MAX: u64 = 10_000_000;
@@ -47,7 +49,10 @@ impl Cohort {
             return Err(Error::Config { field: "participants", problem });
         }
         if visits == 0 || visits > VISITS_MAX {
-            return Err(Error::Config { field: "visits", problem: format!("is {visits}, not within 1..={VISITS_MAX}") });
+            return Err(Error::Config {
+                field: "visits",
+                problem: format!("is {visits}, not within 1..={VISITS_MAX}"),
+            });
         }
         Ok(Cohort { config, seed, participants, visits })
     }
@@ -81,9 +86,41 @@ impl Cohort {
         Participant::draw(&self.config, self.seed, index, self.visits)
     }
 
-    /// What became of a participant, by the geometric total (missing segments as 0) of the first visit.
-    pub fn follow_up(&self, participant: &Participant, total: u8) -> FollowUp {
+    /// What became of a participant. The hazard follows the geometric total at the first visit, seen or not.
+    pub fn follow_up(&self, participant: &Participant) -> FollowUp {
+        let total = Aac24::of(&self.geometric_grades(participant, 0)).min;
         participant.follow_up(&self.config.population, self.seed, total)
+    }
+
+    /// Grades of all of a participant's plaque at a visit, seen or not and as if nothing hid any segment; without drawing.
+    ///
+    /// # Panics
+    /// If `visit` is not below the cohort's number of visits.
+    pub fn geometric_grades(&self, participant: &Participant, visit: u32) -> [SegmentGrade; Segment::COUNT] {
+        Scene::set(&self.config, &self.sitting(participant, visit)).geometric_grades()
+    }
+
+    /// Grades that a simulated reader gives the picture; `repeat` counts the same reader's repeated readings from 0. `None`
+    /// where the picture is no lateral lumbar spine.
+    pub fn human_reading(
+        &self,
+        simulated: &Simulated,
+        reader: Reader,
+        repeat: u32,
+    ) -> Option<[SegmentGrade; Segment::COUNT]> {
+        crate::reader::read(&self.config, &simulated.truth, simulated.stream, reader, repeat)
+    }
+
+    fn sitting(&self, participant: &Participant, visit: u32) -> Sitting {
+        Sitting {
+            // the skeleton is that of the first visit: fractures and bone loss do not heal between visits
+            build: Build { male: participant.male, age: participant.age_at_entry },
+            burden: participant.burden(visit),
+            scanner: participant.scanner(&self.config, self.seed, visit),
+            seed: self.seed,
+            participant: participant.index,
+            visit: u64::from(visit),
+        }
     }
 
     /// The picture at full resolution. Pictures are ordered by participant, then visit.
@@ -108,19 +145,13 @@ impl Cohort {
         assert!(index < self.len(), "image {index} is not in this cohort of {}", self.len());
         let (number, visit) = ((index as u64) / u64::from(self.visits), (index as u64 % u64::from(self.visits)) as u32);
         let participant = self.participant(number);
-        let scanner = participant.scanner(&self.config, self.seed, visit);
+        let mut sitting = self.sitting(&participant, visit);
         let stream = [self.seed, number, u64::from(visit)];
         let view = self.view(&stream);
+        if view == View::Chest && sitting.scanner.is_dxa() {
+            sitting.scanner = Scanner::CarestreamDr;
+        }
         let age = participant.age(visit);
-        let sitting = Sitting {
-            // the skeleton is that of the first visit: fractures and bone loss do not heal between visits
-            build: Build { male: participant.male, age: participant.age_at_entry },
-            burden: participant.burden(visit),
-            scanner: if view == View::Chest && scanner.is_dxa() { Scanner::CarestreamDr } else { scanner },
-            seed: self.seed,
-            participant: number,
-            visit: u64::from(visit),
-        };
         let date = participant.visit_date(visit);
         let picture = match view {
             View::LateralLumbar => take_lateral(&self.config, &sitting, rows_max),
@@ -132,7 +163,14 @@ impl Cohort {
         header.bits_stored = picture.bits;
         header.burned_in_annotation = picture.text_burned_in;
         header.anterior_right = picture.anterior_right;
-        Simulated { raster: picture.raster, spacing: picture.spacing, truth: picture.truth, header, participant, stream }
+        Simulated {
+            raster: picture.raster,
+            spacing: picture.spacing,
+            truth: picture.truth,
+            header,
+            participant,
+            stream,
+        }
     }
 
     fn view(&self, stream: &[u64; 3]) -> View {

@@ -40,6 +40,10 @@ pub struct Population {
     pub burden_per_year: f64,
     /// What men have more. Default .15.
     pub burden_male: f64,
+    /// Share of smokers, 0..1. Default .18.
+    pub smoker_share: f64,
+    /// What smokers have more, against others of their age and sex. Default .35.
+    pub burden_smoker: f64,
     /// Standard deviation of the logarithm of a person's own rate of growth. Default .3.
     pub progression_spread: f64,
     /// Mean time between visits, years. Default 5.
@@ -52,6 +56,8 @@ pub struct Population {
     pub hazard_high: f64,
     /// Hazard ratio per ten years of age. Default 1.7.
     pub hazard_decade: f64,
+    /// Hazard ratio of smoking, apart from its part in calcification. Default 1.5.
+    pub hazard_smoker: f64,
     /// Longest follow-up, years; entry is staggered over half of it. Default 10.
     pub follow_up_years: f64,
     /// Calendar year of the first visits. Default 2012.
@@ -69,12 +75,15 @@ impl Default for Population {
             burden_at_60: -0.42,
             burden_per_year: 0.06,
             burden_male: 0.15,
+            smoker_share: 0.18,
+            burden_smoker: 0.35,
             progression_spread: 0.3,
             visit_interval_years: 5.0,
             event_rate_low: 18.4,
             hazard_moderate: 1.54,
             hazard_high: 2.06,
             hazard_decade: 1.7,
+            hazard_smoker: 1.5,
             follow_up_years: 10.0,
             first_year: 2012,
         }
@@ -121,10 +130,7 @@ impl Scanner {
 
     /// Whether it is a bone densitometer (narrow field, about .3-.6 mm pixels).
     pub fn is_dxa(self) -> bool {
-        matches!(
-            self,
-            Scanner::HologicDiscovery | Scanner::HologicHorizon | Scanner::GeProdigy | Scanner::GeIdxa
-        )
+        matches!(self, Scanner::HologicDiscovery | Scanner::HologicHorizon | Scanner::GeProdigy | Scanner::GeIdxa)
     }
 }
 
@@ -158,22 +164,25 @@ impl Default for Sites {
         let site = |name: &str, share, scanners: &[(Scanner, f64)]| Site {
             name: name.into(),
             share,
-            scanners: scanners.iter().map(|(scanner, share)| ScannerShare { scanner: *scanner, share: *share }).collect(),
+            scanners: scanners
+                .iter()
+                .map(|(scanner, share)| ScannerShare { scanner: *scanner, share: *share })
+                .collect(),
         };
         Sites(vec![
             site("A", 0.4, &[(Scanner::HologicHorizon, 0.7), (Scanner::HologicDiscovery, 0.3)]),
             site("B", 0.3, &[(Scanner::GeIdxa, 0.6), (Scanner::GeProdigy, 0.2), (Scanner::HologicDiscovery, 0.2)]),
-            site("C", 0.15, &[
-                (Scanner::FujiCr, 0.4),
-                (Scanner::AgfaCr, 0.3),
-                (Scanner::CarestreamDr, 0.3),
-            ]),
-            site("D", 0.15, &[
-                (Scanner::SiemensDr, 0.35),
-                (Scanner::PhilipsDr, 0.35),
-                (Scanner::HologicHorizon, 0.2),
-                (Scanner::DigitisedFilm, 0.1),
-            ]),
+            site("C", 0.15, &[(Scanner::FujiCr, 0.4), (Scanner::AgfaCr, 0.3), (Scanner::CarestreamDr, 0.3)]),
+            site(
+                "D",
+                0.15,
+                &[
+                    (Scanner::SiemensDr, 0.35),
+                    (Scanner::PhilipsDr, 0.35),
+                    (Scanner::HologicHorizon, 0.2),
+                    (Scanner::DigitisedFilm, 0.1),
+                ],
+            ),
         ])
     }
 }
@@ -496,6 +505,7 @@ impl Config {
         let n = &self.nuisance;
         let shares = [
             ("population.female_share", p.female_share),
+            ("population.smoker_share", p.smoker_share),
             ("anatomy.fracture_share", a.fracture_share),
             ("anatomy.osteophyte_share", a.osteophyte_share),
             ("anatomy.scoliosis_share", a.scoliosis_share),
@@ -535,6 +545,8 @@ impl Config {
             ("population.hazard_moderate", p.hazard_moderate, 0.1, 20.0),
             ("population.hazard_high", p.hazard_high, 0.1, 20.0),
             ("population.hazard_decade", p.hazard_decade, 0.1, 20.0),
+            ("population.burden_smoker", p.burden_smoker, -2.0, 2.0),
+            ("population.hazard_smoker", p.hazard_smoker, 0.1, 20.0),
             ("population.follow_up_years", p.follow_up_years, 0.5, 50.0),
             ("population.first_year", f64::from(p.first_year), 1980.0, 2100.0),
             ("anatomy.depth_mm", a.depth_mm, 22.0, 50.0),

@@ -331,7 +331,8 @@ mod tests {
             assert!((canvas.values[25 * 41 + 20 - d] - canvas.values[25 * 41 + 20 + d]).abs() < 1e-6);
             assert!((canvas.values[(25 - d) * 41 + 20] - canvas.values[(25 + d) * 41 + 20]).abs() < 1e-6);
         }
-        let variance: f32 = (0..51).map(|y| (y as f32 - 25.0).powi(2) * canvas.values[y * 41..(y + 1) * 41].iter().sum::<f32>()).sum();
+        let variance: f32 =
+            (0..51).map(|y| (y as f32 - 25.0).powi(2) * canvas.values[y * 41..(y + 1) * 41].iter().sum::<f32>()).sum();
         assert!((variance.sqrt() - 2.5).abs() < 0.15, "{}", variance.sqrt());
     }
 }

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     pub scanner: Scanner,
-    /// DICOM Modality: DX, CR or OT.
+    /// DICOM Modality: DX, CR, RG or OT.
     pub modality: &'static str,
     pub maker: &'static str,
     pub model: &'static str,

@@ -14,6 +14,7 @@ mod canvas;
 mod cohort;
 mod config;
 mod detector;
+mod dicom;
 mod error;
 mod framing;
 mod header;
@@ -23,19 +24,25 @@ mod picture;
 mod plane;
 mod population;
 mod random;
+mod reader;
 mod scene;
 mod spine;
 mod style;
+mod tables;
 mod trunk;
 mod truth;
 mod vessel;
 
 pub use cohort::{Cohort, PARTICIPANTS_MAX, Simulated, VISITS_MAX};
 pub use config::{
-    Anatomy, Config, Imaging, Negatives, Nuisance, PlaqueSettings, Population, Readers, Scanner, ScannerShare, Site, Sites,
+    Anatomy, Config, Imaging, Negatives, Nuisance, PlaqueSettings, Population, Readers, Scanner, ScannerShare, Site,
+    Sites,
 };
+pub use dicom::{dicom_bytes, write_dicom};
 pub use error::{Error, Result};
 pub use header::Header;
 pub use population::{FollowUp, Participant};
+pub use reader::Reader;
+pub use tables::{THREADS_MAX, write_cohort};
 pub use truth::{HIDDEN_SHARE_MAX, SAMPLES_PER_SEGMENT, Truth, View};
 pub use vessel::label;

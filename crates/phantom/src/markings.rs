@@ -55,7 +55,13 @@ impl Sheet<'_> {
 }
 
 /// Metal inside the patient: laid as optical depth before the exposure.
-pub(crate) fn lay_metal(canvas: &mut Canvas, labels: &mut [u8], scene: &Scene, nuisance: &Nuisance, random: &mut Random) {
+pub(crate) fn lay_metal(
+    canvas: &mut Canvas,
+    labels: &mut [u8],
+    scene: &Scene,
+    nuisance: &Nuisance,
+    random: &mut Random,
+) {
     let bodies = &scene.spine.bodies;
     if random.chance(nuisance.implant) {
         let low = L5 + random.below(2);

@@ -23,7 +23,9 @@ pub(crate) fn take_negative(config: &Config, sitting: &Sitting, view: View, rows
         View::Frontal | View::Blank | View::LateralLumbar if sitting.scanner.is_dxa() => {
             (random.between(320.0, 480.0), random.between(style.field.0, style.field.1))
         }
-        View::Frontal | View::Blank | View::LateralLumbar => (random.between(350.0, 430.0), random.between(200.0, 350.0)),
+        View::Frontal | View::Blank | View::LateralLumbar => {
+            (random.between(350.0, 430.0), random.between(200.0, 350.0))
+        }
     };
     let spacing = random.between(style.spacing.0, style.spacing.1).max(high / 3000.0).max(wide / 2800.0);
     let (mut height, mut width) = ((high / spacing) as usize, (wide / spacing) as usize);
@@ -122,7 +124,12 @@ fn frontal(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
         // the body: waisted, with bright end plates
         let body = [mm(x, y - 0.5 * height), mm(x, y), mm(x, y + 0.5 * height)];
         let depth = 0.42 * density;
-        fine.stroke(&curve(&body, 0.6), Profile::Rimmed(0.5), |t| half * (1.0 - 0.12 * (std::f64::consts::PI * t).sin()), |_| depth);
+        fine.stroke(
+            &curve(&body, 0.6),
+            Profile::Rimmed(0.5),
+            |t| half * (1.0 - 0.12 * (std::f64::consts::PI * t).sin()),
+            |_| depth,
+        );
         for end in [-0.47, 0.47] {
             let line = [mm(x - 0.95 * half, y + end * height), mm(x + 0.95 * half, y + end * height)];
             fine.stroke(&line, Profile::Solid, |_| 1.1, |_| 0.5 * density);
@@ -242,7 +249,8 @@ fn cervical(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
         }
     }
     // airway in front of the spine
-    let airway: Vec<Mm> = (0..9).map(|k| mm(axis(-80.0 + 22.0 * f64::from(k)) - 30.0, -80.0 + 22.0 * f64::from(k))).collect();
+    let airway: Vec<Mm> =
+        (0..9).map(|k| mm(axis(-80.0 + 22.0 * f64::from(k)) - 30.0, -80.0 + 22.0 * f64::from(k))).collect();
     coarse.stroke(&curve(&airway, 1.0), Profile::Solid, |_| 8.0, |_| -0.3);
     // skull base and jaw
     let skull = mm(6.0, -140.0);

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, Population, Scanner};
 use crate::random::Random;
-use domain::grade::CategoryCut;
 use domain::Category;
+use domain::grade::CategoryCut;
 use jiff::ToSpan;
 use jiff::civil::Date;
 
@@ -25,6 +25,8 @@ pub struct Participant {
     pub age_at_entry: f64,
     /// Day of the first visit.
     pub entry: Date,
+    /// A covariate that raises burden and hazard alike.
+    pub smoker: bool,
     burden_at_entry: f64,
     burden_per_year: f64,
     visit_years: Vec<f64>,
@@ -40,7 +42,8 @@ pub struct FollowUp {
 }
 
 const FAMILY: [&str; 12] = [
-    "Phantom", "Modell", "Voxel", "Sagittal", "Kalzium", "Wirbel", "Lumbar", "Aortica", "Densita", "Simula", "Fantoma", "Raster",
+    "Phantom", "Modell", "Voxel", "Sagittal", "Kalzium", "Wirbel", "Lumbar", "Aortica", "Densita", "Simula", "Fantoma",
+    "Raster",
 ];
 const GIVEN_F: [&str; 8] = ["Ada", "Berta", "Clara", "Dora", "Emma", "Frieda", "Greta", "Hanna"];
 const GIVEN_M: [&str; 8] = ["Anton", "Bruno", "Carl", "David", "Emil", "Felix", "Gustav", "Hugo"];
@@ -55,8 +58,11 @@ impl Participant {
         let start = Date::constant(p.first_year, 1, 1);
         let entry = start + (random.below(700) as i64).days();
         let birth = entry - ((age * 365.25) as i64).days();
-        let burden_at_entry =
-            p.burden_at_60 + p.burden_per_year * (age - 60.0) + if male { p.burden_male } else { 0.0 } + random.standard();
+        let smoker = random.chance(p.smoker_share);
+        // the smokers' excess is taken from everybody, so that the population's mean stays
+        let habit = p.burden_smoker * (f64::from(u8::from(smoker)) - p.smoker_share);
+        let sex = if male { p.burden_male } else { 0.0 };
+        let burden_at_entry = p.burden_at_60 + p.burden_per_year * (age - 60.0) + sex + habit + random.standard();
         let burden_per_year = p.burden_per_year * random.lognormal(1.0, p.progression_spread);
         let mut years = 0.0;
         let mut visit_years = Vec::with_capacity(visits as usize);
@@ -76,6 +82,7 @@ impl Participant {
             site_name: config.sites.0[site].name.clone(),
             age_at_entry: age,
             entry,
+            smoker,
             burden_at_entry,
             burden_per_year,
             visit_years,
@@ -115,13 +122,14 @@ impl Participant {
     }
 
     /// Event time by a proportional hazard of the category of the total at the first visit.
-    pub fn follow_up(&self, settings: &Population, seed: u64, total: u8) -> FollowUp {
+    pub(crate) fn follow_up(&self, settings: &Population, seed: u64, total: u8) -> FollowUp {
         let mut random = Random::named("follow-up", &[seed, self.index]);
         let hazard = match CategoryCut::default().of(f64::from(total)) {
             Category::Low => 1.0,
             Category::Moderate => settings.hazard_moderate,
             Category::High => settings.hazard_high,
-        } * settings.hazard_decade.powf((self.age_at_entry - 70.0) / 10.0);
+        } * settings.hazard_decade.powf((self.age_at_entry - 70.0) / 10.0)
+            * if self.smoker { settings.hazard_smoker } else { 1.0 };
         let rate = (settings.event_rate_low / 1000.0 * hazard).max(1e-9);
         let event_at = random.exponential(rate);
         let end = settings.follow_up_years * (0.5 + 0.5 * random.unit());

@@ -1,11 +1,12 @@
 //! One person at one visit in front of one scanner: everything in millimetres, before any pixel.
 
-use crate::aorta::{Aorta, Deposit};
+use crate::aorta::{Aorta, Deposit, Place, STEP_MM};
 use crate::config::{Config, Scanner};
 use crate::plane::{Mm, interpolate};
 use crate::random::Random;
 use crate::spine::{Build, L1, S1, Spine};
-use domain::Wall;
+use crate::truth::SAMPLES_PER_SEGMENT;
+use domain::{Segment, SegmentGrade, TieRule, Wall};
 
 /// Soft tissue: the outline of the trunk and what lies in it.
 #[derive(Debug, Clone)]
@@ -26,16 +27,12 @@ pub(crate) struct Habitus {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
-    pub build: Build,
     pub spine: Spine,
     pub aorta: Aorta,
     pub deposits: Vec<Deposit>,
-    /// Mid-disc lines T12/L1 .. L4/L5: (anterior end, posterior end).
-    pub discs: [(Mm, Mm); 5],
-    /// Positions along the aortic axis where those lines meet each wall, mm, and the points.
+    /// By wall, positions along the aortic axis where the mid-disc lines T12/L1 .. L4/L5 meet it, mm, and the points.
     pub crossings: [[(f64, Mm); 5]; 2],
     pub habitus: Habitus,
-    pub scanner: Scanner,
 }
 
 /// What is imaged: who, how much calcium, by what, and the names of the random streams.
@@ -82,7 +79,7 @@ impl Scene {
             domes: [random.bounded(-6.0, 14.0, 2.0), random.bounded(4.0, 14.0, 2.0)],
             air: random.between(0.6, 0.95),
         };
-        Scene { build: sitting.build, spine, aorta, deposits, discs, crossings, habitus, scanner: sitting.scanner }
+        Scene { spine, aorta, deposits, crossings, habitus }
     }
 
     /// x of the spine's middle at height y, mm.
@@ -90,6 +87,24 @@ impl Scene {
         let (ys, xs): (Vec<f64>, Vec<f64>) =
             self.spine.bodies.iter().rev().map(|b| (b.centre().y, b.centre().x)).unzip();
         interpolate(&ys, &xs, y)
+    }
+
+    /// Grades of all plaque on the two walls, seen or not, as if nothing hid any segment.
+    pub fn geometric_grades(&self) -> [SegmentGrade; Segment::COUNT] {
+        std::array::from_fn(|index| {
+            let Segment { level, wall } = Segment::from_index(index);
+            let levels = &self.crossings[wall.index()];
+            let (from, to) = (levels[level.index()].0, levels[level.index() + 1].0);
+            let rows = (0..SAMPLES_PER_SEGMENT)
+                .filter(|i| {
+                    let s = from + (to - from) * (f64::from(*i) + 0.5) / f64::from(SAMPLES_PER_SEGMENT);
+                    // the same rounding to samples as where the picture's truth is counted
+                    let s = (s / STEP_MM).round() * STEP_MM;
+                    self.deposits.iter().any(|d| d.place == Place::Wall(wall) && s >= d.from && s <= d.to)
+                })
+                .count() as u32;
+            SegmentGrade::Assessed(TieRule::Kauppila.grade(rows, SAMPLES_PER_SEGMENT).expect("a segment has samples"))
+        })
     }
 
     pub fn sacrum(&self) -> Mm {

@@ -24,7 +24,8 @@ const DEPTH: [f64; BODIES] = [0.97, 1.0, 1.01, 1.0, 0.99, 0.96, 0.94, 0.92, 0.90
 /// Disc below the body over its typical thickness in the lumbar spine.
 const DISC: [f64; BODIES] = [0.0, 1.05, 1.25, 1.2, 1.1, 0.95, 0.75, 0.62, 0.55, 0.5, 0.46, 0.44, 0.42, 0.4, 0.4];
 /// Wedge of the body, degrees, front taller positive.
-const BODY_WEDGE: [f64; BODIES] = [0.0, 8.0, 3.0, 1.0, -1.0, -3.0, -4.0, -4.5, -4.0, -4.0, -4.0, -4.0, -4.0, -4.0, -3.5];
+const BODY_WEDGE: [f64; BODIES] =
+    [0.0, 8.0, 3.0, 1.0, -1.0, -3.0, -4.0, -4.5, -4.0, -4.0, -4.0, -4.0, -4.0, -4.0, -3.5];
 /// Wedge of the disc below the body, degrees.
 const DISC_WEDGE: [f64; BODIES] = [0.0, 14.0, 12.0, 9.0, 6.5, 4.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
 
@@ -46,7 +47,6 @@ pub(crate) struct Body {
     pub tilt: f64,
     pub height: f64,
     pub depth: f64,
-    pub fracture: Fracture,
     /// Osteophytes at anterior superior and anterior inferior corner, mm.
     pub osteophyte: [f64; 2],
     /// Offset of the second contour of the end plates (out-of-plane tilt), mm along the body's axis.
@@ -76,7 +76,6 @@ pub(crate) struct Spine {
     /// Body height of a healthy L3 before fracture, mm.
     pub l3_height: f64,
     pub l3_depth: f64,
-    pub scoliosis: f64,
 }
 
 /// What of a person shapes the spine.
@@ -123,7 +122,6 @@ impl Spine {
             tilt,
             height: l3_height * 0.95,
             depth: s1_depth,
-            fracture: Fracture::None,
             osteophyte: [osteophytes * random.between(0.0, 1.0), 0.0],
             double_contour: 0.0,
             density: 0.9,
@@ -131,9 +129,6 @@ impl Spine {
         for index in 1..BODIES {
             let lumbar = index <= L1;
             let curve = if lumbar { lordosis } else { kyphosis };
-            let disc_wedge = (DISC_WEDGE[index] * if index <= T12 { lordosis } else { kyphosis }
-                + random.bounded(0.0, settings.tilt_sd_deg, 2.0))
-            .to_radians();
             let mut height = l3_height * HEIGHT[index] * random.bounded(1.0, 0.035, 2.0);
             let depth = l3_depth * DEPTH[index] * random.bounded(1.0, 0.03, 2.0);
             let mut wedge = (BODY_WEDGE[index] * if lumbar { 1.0 } else { curve }
@@ -166,6 +161,12 @@ impl Spine {
             let ratio = (person_disc * DISC[index] / 1.15 * random.lognormal(1.0, settings.disc_spread_level))
                 .clamp(0.045, 0.6);
             let disc = ratio * l3_height * HEIGHT[index];
+            let wanted_wedge = (DISC_WEDGE[index] * if index <= T12 { lordosis } else { kyphosis }
+                + random.bounded(0.0, settings.tilt_sd_deg, 2.0))
+            .to_radians();
+            // a disc does not close at its narrow end
+            let most = (2.0 * (disc - 0.7).max(0.1) / depth).atan();
+            let disc_wedge = wanted_wedge.clamp(-most, most);
             // the disc: half its wedge turns the axis before, half after
             let axis = upward(tilt - 0.5 * disc_wedge);
             let slip = random.bounded(0.0, 0.012, 2.0) * depth;
@@ -184,7 +185,6 @@ impl Spine {
                 tilt: middle,
                 height,
                 depth,
-                fracture,
                 osteophyte: [
                     (osteophytes * random.bounded(0.5, 0.5, 2.0)).max(0.0),
                     (osteophytes * random.bounded(0.5, 0.5, 2.0)).max(0.0),
@@ -198,7 +198,7 @@ impl Spine {
             base = top;
             tilt = superior_tilt;
         }
-        Spine { bodies, density, l3_height, l3_depth, scoliosis }
+        Spine { bodies, density, l3_height, l3_depth }
     }
 
     /// Middle of the disc below body `index`: its anterior and posterior end.

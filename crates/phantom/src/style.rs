@@ -198,7 +198,7 @@ impl Scanner {
                 ..film
             },
             Scanner::DigitisedFilm => Style {
-                modality: "CR",
+                modality: "RG",
                 maker: "VIDAR Systems",
                 model: "DiagnosticPRO Advantage",
                 software: "5.3",

@@ -58,13 +58,9 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
             let chest = smoothstep(waist, waist - 170.0, y);
             let depth = habitus.depth * (1.0 - 0.05 * hip - 0.04 * chest + 0.012 * outline_wander.at(y + 2000.0));
             let smooth_spine = 0.55 * spine + 0.45 * interpolate(&[t11.y, sacrum.y], &[t11.x, sacrum.x], y);
-            let back = smooth_spine + habitus.back * (1.0 + 0.32 * hip - 0.05 * chest) + 2.0 * back_wander.at(y + 2000.0);
-            Slice {
-                spine,
-                back,
-                front: back - depth,
-                half: habitus.half_width * (1.0 + 0.20 * hip + 0.05 * chest),
-            }
+            let back =
+                smooth_spine + habitus.back * (1.0 + 0.32 * hip - 0.05 * chest) + 2.0 * back_wander.at(y + 2000.0);
+            Slice { spine, back, front: back - depth, half: habitus.half_width * (1.0 + 0.20 * hip + 0.05 * chest) }
         })
         .collect();
 
@@ -201,9 +197,12 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
             let fade = 1.0 - 0.75 * smoothstep(70.0, 130.0, depth);
             (strength * side_fade * enter * fade * (1.0 + 0.5 * (-depth / 12.0).exp())) as f32
         });
-        canvas.stroke(&line, Profile::Solid, |t| 1.6 + 1.2 * (6.0 * t).sin().abs(), |t| {
-            0.34 * density * (std::f64::consts::PI * t).sin().powf(0.7)
-        });
+        canvas.stroke(
+            &line,
+            Profile::Solid,
+            |t| 1.6 + 1.2 * (6.0 * t).sin().abs(),
+            |t| 0.34 * density * (std::f64::consts::PI * t).sin().powf(0.7),
+        );
         // hip joint: the head in its socket
         let head = mm(sacrum.x - 30.0, sacrum.y + 95.0) + shift * 1.6;
         let radius = 23.5 + side as f64 * 1.6;

@@ -1,6 +1,6 @@
 //! The aorta and its calcium on the picture, with labels, and the rule of what can be seen.
 
-use crate::aorta::{Aorta, Deposit, STEP_MM, Site};
+use crate::aorta::{Aorta, Deposit, Place, STEP_MM};
 use crate::canvas::{Canvas, Profile};
 use crate::config::PlaqueSettings;
 use crate::plane::{Mm, smoothstep};
@@ -97,7 +97,7 @@ pub(crate) fn lay_calcium(
     let mut thickness = [vec![0f64; n], vec![0f64; n]];
     let mut calcium = Calcium { present: [vec![false; n], vec![false; n]], cnr: [vec![0.0; n], vec![0.0; n]] };
     for deposit in deposits {
-        if let Site::Wall(wall) = deposit.site {
+        if let Place::Wall(wall) = deposit.place {
             let grown = grow(deposit);
             for (i, t) in grown.thickness.iter().enumerate() {
                 let k = grown.from + i;
@@ -130,9 +130,9 @@ pub(crate) fn lay_calcium(
         }
     }
     for deposit in deposits {
-        match deposit.site {
-            Site::Wall(wall) => lay_streak(canvas, labels, aorta, deposit, wall, (&calcium, settings)),
-            Site::Lateral(share) => lay_patch(canvas, labels, aorta, deposit, f64::from(share) / 100.0),
+        match deposit.place {
+            Place::Wall(wall) => lay_streak(canvas, labels, aorta, deposit, wall, (&calcium, settings)),
+            Place::Lateral(share) => lay_patch(canvas, labels, aorta, deposit, f64::from(share) / 100.0),
         }
     }
     calcium
