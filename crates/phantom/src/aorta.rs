@@ -194,7 +194,7 @@ impl Aorta {
         let total = *self.at.last().expect("an aorta has samples");
         let posterior_share = settings.posterior_ratio / (1.0 + settings.posterior_ratio);
         let lateral_share = settings.lateral_share / (1.0 + settings.lateral_share);
-        const SEEDS: usize = 30;
+        const SEEDS: usize = 21;
         for k in 0..SEEDS {
             // every draw happens whatever the burden, so that the stream stays aligned between visits
             let lateral = random.chance(lateral_share);

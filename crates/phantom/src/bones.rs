@@ -1,7 +1,7 @@
 //! The bones of the lateral view, at full resolution: vertebral bodies, posterior elements, ribs, sacrum.
 
 use crate::canvas::{Canvas, Profile};
-use crate::plane::{Mm, curve, forward, mm, upward};
+use crate::plane::{Mm, curve, forward, mm, smoothstep, upward};
 use crate::random::{Random, Wander};
 use crate::scene::Scene;
 use crate::spine::{Body, L1, L5, S1, T12};
@@ -77,50 +77,54 @@ fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, index: usize, random
     let borders = Borders::of(body);
     // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
     let width = body.depth * 1.35;
-    let spongy = 0.0098 * density * width;
-    let shell = 0.30 * density;
-    let plate = 0.52 * density;
+    let sacral = index == S1;
+    let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.8, 1.2);
+    let shell = 0.15 * density * random.between(0.7, 1.3);
+    let plate = 0.40 * density * random.between(0.85, 1.15);
     let texture = Wander::new(random, 400.0, 1.6);
     let texture_phase = random.between(0.0, 300.0);
     let coarse = Wander::new(random, 400.0, 7.0);
     let second = body.double_contour;
     let (f, u) = (forward(body.tilt), upward(body.tilt));
     let centre = body.centre();
-    let tilt_side = random.between(0.25, 0.6);
-    let sacral = index == S1;
+    let tilt_side = random.between(0.2, 0.55);
+    let thin = [random.between(0.3, 0.55), random.between(0.3, 0.55)];
+    let phase = [random.between(0.0, 300.0), random.between(0.0, 300.0)];
     canvas.fill(&body.corners, 4.0, |p| {
         let d = borders.inside(p);
-        let edge = rounded(d, 2.2);
-        let mut tau = 0.0;
-        if edge > -1.5 {
-            let r = p - centre;
-            let (along, across) = (r.dot(u), r.dot(f));
-            let enter = (edge / 0.9 + 0.5).clamp(0.0, 1.0);
-            if enter > 0.0 {
-                // thickness of an oval section: thin at the front, thicker towards the middle
-                let deep = (d[0].max(0.0) / (0.45 * body.depth)).min(1.0);
-                let section = 0.55 + 0.45 * (deep * (2.0 - deep)).sqrt();
-                // vertical trabeculae make fine columns, with slow mottling
-                let grain = 0.045 * texture.at(across + 150.0 + texture_phase + 0.25 * coarse.at(along + 200.0))
-                    + 0.04 * coarse.at(across * 0.8 + along * 0.6 + 200.0);
-                tau += enter * spongy * section * (1.0 + grain);
-                let front = (-(d[0] - 0.7).powi(2) / 0.5).exp();
-                let back = (-(d[1] - 0.7).powi(2) / 0.6).exp();
-                tau += enter * shell * (front + 0.6 * back) * if sacral { 0.6 } else { 1.0 };
-                for (k, sign) in [(2, -1.0), (3, 1.0)] {
-                    if sacral && k == 3 {
-                        continue;
-                    }
-                    let line = (-(d[k] - 0.8).powi(2) / 0.42).exp();
-                    // the far rim of a tilted plate is a second, weaker contour
-                    let rim = (-(d[k] - 0.9 + sign * second).powi(2) / 0.8).exp();
-                    tau += plate * (line * (1.0 - 0.4 * tilt_side) + rim * tilt_side) * enter;
-                    // dense bone next to the plate
-                    tau += enter * 0.07 * density * (-d[k].max(0.0) / 3.5).exp();
-                }
-            }
+        let edge = rounded(d, 1.5);
+        let enter = (edge / 0.9 + 0.5).clamp(0.0, 1.0);
+        if enter <= 0.0 {
+            return 0.0;
         }
-        tau as f32
+        let r = p - centre;
+        let (along, across) = (r.dot(u), r.dot(f));
+        // thickness of an oval section: thin at the front, thicker towards the middle
+        let deep = (d[0].max(0.0) / (0.45 * body.depth)).min(1.0);
+        let section = 0.5 + 0.5 * (deep * (2.0 - deep)).sqrt();
+        // vertical trabeculae make fine columns, with slow mottling
+        let grain = 0.06 * texture.at(across + 150.0 + texture_phase + 0.25 * coarse.at(along + 200.0))
+            + 0.06 * coarse.at(across * 0.8 + along * 0.6 + 200.0);
+        let foot = if sacral { smoothstep(0.0, 0.75 * body.height, d[3]) } else { 1.0 };
+        let mut tau = spongy * section * (1.0 + grain) * foot;
+        let front = (-(d[0] - 0.6).powi(2) / 0.32).exp();
+        let back = (-(d[1] - 0.6).powi(2) / 0.4).exp();
+        tau += shell * (front + 0.55 * back) * if sacral { 0.0 } else { 1.0 };
+        for (k, sign) in [(2, -1.0), (3, 1.0)] {
+            if (sacral && k == 3) || d[k] > 9.0 {
+                continue;
+            }
+            // the plate is denser at its rim, patchy along its course
+            let end = (-d[0].max(0.0) / 3.0).exp() + (-d[1].max(0.0) / 3.0).exp();
+            let patchy = 0.8 + 0.45 * end + 0.16 * coarse.at(across + 100.0 + phase[k - 2]);
+            let line = (-(d[k] - 0.7).powi(2) / thin[k - 2]).exp();
+            // the far rim of a tilted plate is a second, weaker contour
+            let rim = (-(d[k] - 0.9 + sign * second).powi(2) / 0.7).exp();
+            tau += plate * patchy * (line * (1.0 - 0.5 * tilt_side) + rim * tilt_side);
+            // dense bone next to the plate
+            tau += 0.06 * density * (-d[k].max(0.0) / 3.0).exp();
+        }
+        (tau * enter) as f32
     });
     for (k, toward) in [(0usize, 1.0), (1usize, -1.0)] {
         let size = body.osteophyte[k];
@@ -128,10 +132,9 @@ fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, index: usize, random
             let corner = body.corners[if k == 0 { 0 } else { 2 }];
             let tip = corner + f * size + u * (toward * 0.5 * size);
             let line = curve(&[corner - f * 2.5 - u * (toward * 1.5), corner - u * (toward * 0.4), tip], 0.4);
-            canvas.stroke(&line, Profile::Solid, |t| 1.9 * (1.0 - 0.75 * t), |_| 0.28 * density);
+            canvas.stroke(&line, Profile::Solid, |t| 1.9 * (1.0 - 0.75 * t), |_| 0.22 * density);
         }
     }
-    let _ = L1;
 }
 
 /// Pedicle, articular and spinous processes; left and right lie over one another with a small shift.
@@ -142,50 +145,94 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
     let (f, u) = (forward(body.tilt), upward(body.tilt));
     let h = body.height;
     let lumbar = index <= L1;
-    let scale = if lumbar { 1.0 } else { 0.8 };
+    let scale = if lumbar { 1.0 } else { 0.75 } * scene.spine.l3_depth / 34.0;
+    let wobble = |random: &mut Random, sd: f64| mm(random.normal(0.0, sd), random.normal(0.0, sd));
     for side in [-1.0, 1.0] {
-        let shift = u * (side * (0.8 + 0.5 * body.double_contour.abs()).min(3.5) * random.between(0.4, 1.0))
-            + f * (side * random.between(0.0, 1.6));
-        let root = body.at(0.96, 0.27) + shift;
-        let joint = root - f * (12.0 * scale) + u * (random.bounded(0.0, 0.8, 2.0));
-        let pedicle = curve(&[root, root.lerp(joint, 0.5), joint], 0.5);
-        let half = 0.22 * h * random.between(0.9, 1.1);
+        let shift = u * (side * (0.9 + 0.7 * body.double_contour.abs()).min(4.0) * random.between(0.3, 1.0))
+            + f * (side * random.between(0.0, 1.8));
+        let root = body.at(0.97, 0.28) + shift;
+        let joint = root - f * (11.0 * scale) + wobble(random, 0.6);
+        let pedicle = curve(&[root + f * 1.5, root.lerp(joint, 0.5), joint], 0.5);
+        let half = 0.2 * h * random.between(0.85, 1.1);
+        let strength = 0.17 * density * random.between(0.8, 1.2);
         canvas.stroke(
             &pedicle,
-            Profile::Rimmed(1.6),
-            |t| half * (1.0 + 0.25 * (2.0 * t - 1.0).powi(2)),
-            |_| 0.24 * density,
+            Profile::Rimmed(1.1),
+            |t| half * (1.0 + 0.35 * (2.0 * t - 1.0).powi(2)),
+            |t| strength * smoothstep(0.0, 0.25, t),
         );
-        // articular pillar: from the joint above, through the isthmus, down to the joint with the body below
-        let upper = joint + u * (0.52 * h) + f * 1.5;
-        let isthmus = joint - u * (0.30 * h) - f * (3.5 * scale);
-        let lower = below.at(1.0, 0.0) - f * (15.5 * scale) + shift * 0.6 - u * 2.0;
-        let pillar = curve(&[upper, joint - f * 0.5, isthmus, lower], 0.5);
-        let swell = random.between(0.9, 1.15);
+        // superior articular process: up and a little forward, a beak
+        let beak = [joint - f * 1.0, joint + u * (0.3 * h) - f * 0.8, joint + u * (0.62 * h) + f * (1.6 * scale)]
+            .map(|p| p + wobble(random, 0.5));
+        canvas.stroke(&curve(&beak, 0.5), Profile::Solid, |t| scale * (4.6 - 2.3 * t), |t| strength * (1.25 + 0.5 * t));
+        // isthmus and inferior process, down to the joint behind the body below
+        let isthmus = joint - u * (0.34 * h) - f * (3.8 * scale);
+        let lower = below.at(1.0, 0.02) - f * (15.0 * scale) + shift * 0.6;
+        let tip = lower - u * (0.18 * h) + f * (0.5 * scale);
+        let pillar = [joint - f * 0.5, isthmus, isthmus.lerp(lower, 0.55) - f * 1.2, lower, tip]
+            .map(|p| p + wobble(random, 0.6));
+        let swell = random.between(0.85, 1.15);
+        let patch = Wander::new(random, 60.0, 5.0);
         canvas.stroke(
-            &pillar,
-            Profile::Rimmed(1.3),
-            |t| {
-                let ends = (2.0 * t - 1.0).powi(2);
-                swell * scale * (3.6 + 2.0 * ends) * (1.0 - 0.6 * ((t - 0.5).abs() * 2.0).powi(8))
-            },
-            |_| 0.30 * density,
+            &curve(&pillar, 0.5),
+            Profile::Solid,
+            |t| swell * scale * (4.2 + 1.9 * (2.0 * t - 1.1).powi(2)) * (1.0 - 0.5 * t.powi(12)),
+            |t| strength * (1.2 + 0.3 * patch.at(40.0 * t)),
         );
+        // cortex of the joint: a short bright curved line
+        let facet =
+            [joint + u * (0.5 * h) - f * 1.6, joint + u * (0.2 * h) - f * 3.2, joint - u * (0.04 * h) - f * 3.0]
+                .map(|p| p + wobble(random, 0.5));
+        canvas.stroke(&curve(&facet, 0.4), Profile::Solid, |_| 0.75, |_| 0.2 * density);
+        let hind = [joint - u * (0.1 * h) - f * (6.5 * scale), isthmus - f * (3.5 * scale), lower - f * (4.5 * scale)]
+            .map(|p| p + wobble(random, 0.6));
+        canvas.stroke(&curve(&hind, 0.4), Profile::Solid, |_| 0.7, |t| 0.17 * density * (1.0 - 0.5 * t));
+        // transverse process end on
+        let end_on = root - f * (6.0 * scale) - u * (0.1 * h);
+        canvas.stroke(&[end_on, end_on - f * 2.5], Profile::Solid, |_| 3.4 * scale, |_| 0.12 * density);
     }
-    // spinous process: a blade seen flat, longest in the lumbar spine, steep in the thorax
-    let start = body.at(1.0, 0.55) - f * (20.0 * scale);
-    let droop = if lumbar { random.between(0.15, 0.4) } else { random.between(0.7, 1.1) };
-    let length = (if lumbar { 27.0 } else { 30.0 }) * random.between(0.85, 1.1) * scene.spine.l3_depth / 34.0
-        * if index == L5 { 0.7 } else { 1.0 };
-    let end = start - f * length - u * (length * droop);
-    let blade = curve(&[start, start.lerp(end, 0.5) + u * random.normal(0.0, 1.0), end], 0.6);
-    let tall = (if lumbar { 9.5 } else { 4.5 }) * random.between(0.85, 1.15);
+    lay_spinous_process(canvas, scene, index, random);
+}
+
+/// The spinous process: a thin blade seen flat, its rim brighter; a hatchet in the lumbar spine, long and steep in the thorax.
+fn lay_spinous_process(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Random) {
+    let body = &scene.spine.bodies[index];
+    let density = scene.spine.density;
+    let (f, u) = (forward(body.tilt), upward(body.tilt));
+    let lumbar = index <= L1;
+    let size = scene.spine.l3_depth / 34.0;
+    let scale = if lumbar { 1.0 } else { 0.75 } * size;
+    let start = body.at(1.0, 0.62) - f * (19.0 * scale);
+    let droop = if lumbar { random.between(0.1, 0.35) } else { random.between(0.7, 1.2) };
+    let length =
+        if lumbar { 27.0 } else { 30.0 } * random.between(0.85, 1.12) * size * if index == L5 { 0.65 } else { 1.0 };
+    let tall =
+        if lumbar { 10.0 } else { 4.2 } * random.between(0.8, 1.15) * size * if index == L5 { 0.75 } else { 1.0 };
+    let run = (f * -1.0 - u * droop).unit();
+    let rise = run.anterior_normal() * -1.0;
+    let at = |t: f64, n: f64| start + run * (t * length) + rise * (n * tall);
+    let sign = if rise.dot(u) > 0.0 { 1.0 } else { -1.0 };
+    let outline = [
+        at(0.0, 0.55 * sign),
+        at(0.45, 0.62 * sign),
+        at(0.85, 0.85 * sign),
+        at(1.04, 0.45 * sign),
+        at(1.07, -0.5 * sign),
+        at(0.92, -1.05 * sign),
+        at(0.55, -0.75 * sign),
+        at(0.05, -0.6 * sign),
+    ]
+    .map(|p| p + mm(random.normal(0.0, 0.7), random.normal(0.0, 0.7)));
+    let strength = 0.085 * density * random.between(0.75, 1.25);
+    let blade = [at(0.0, 0.0), at(0.5, -0.08 * sign), at(0.98, -0.1 * sign)];
     canvas.stroke(
-        &blade,
-        Profile::Rimmed(1.1),
-        |t| tall * (0.55 + 0.5 * t) * (1.0 - ((t - 0.5).abs() * 2.0).powi(10) * 0.8),
-        |_| 0.13 * density,
+        &curve(&blade, 0.6),
+        Profile::Solid,
+        |t| tall * (0.62 + 0.3 * t),
+        |t| strength * smoothstep(0.0, 0.15, t),
     );
+    let fade = |t: f64| strength * 1.5 * smoothstep(0.0, 0.12, t) * smoothstep(1.0, 0.88, t);
+    canvas.stroke(&curve(&outline, 0.5), Profile::Solid, |_| 0.8, fade);
 }
 
 /// The sacrum below its first end plate, and the coccyx.
@@ -221,13 +268,13 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
         // remains of the discs
         if k < 4 {
             let line = [at + f * 0.95, at - f * 0.5];
-            canvas.stroke(&line, Profile::Solid, |_| 1.0, |_| 0.22 * density);
+            canvas.stroke(&line, Profile::Solid, |_| 0.8, |_| 0.15 * density);
         }
     }
     let front_line = curve(&front, 0.6);
     let back_line = curve(&back, 0.6);
-    canvas.stroke(&front_line, Profile::Solid, |_| 1.3, |t| 0.34 * density * (1.0 - 0.4 * t));
-    canvas.stroke(&back_line, Profile::Solid, |_| 1.5, |t| 0.24 * density * (1.0 - 0.5 * t));
+    canvas.stroke(&front_line, Profile::Solid, |_| 1.0, |t| 0.27 * density * (1.0 - 0.3 * t));
+    canvas.stroke(&back_line, Profile::Solid, |_| 1.1, |t| 0.2 * density * (1.0 - 0.4 * t));
     let middle: Vec<Mm> = front.iter().zip(&back).map(|(a, b)| a.lerp(*b, 0.5)).collect();
     let widths: Vec<f64> = front.iter().zip(&back).map(|(a, b)| 0.5 * (*a - *b).length()).collect();
     let body = curve(&middle, 0.6);
@@ -237,7 +284,7 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
         let i = k as usize;
         widths[i] + (k - i as f64) * (widths[i + 1] - widths[i])
     };
-    canvas.stroke(&body, Profile::Solid, half, |t| 0.30 * density * (1.0 - 0.45 * t));
+    canvas.stroke(&body, Profile::Solid, half, |t| 0.19 * density * smoothstep(0.0, 0.12, t) * (1.0 - 0.3 * t));
     // median crest and arches behind
     let crest: Vec<Mm> = back.iter().take(5).enumerate().map(|(k, p)| *p + mm(10.0 - k as f64, -2.0)).collect();
     canvas.stroke(
@@ -262,25 +309,29 @@ fn lay_ribs(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
             11 => random.between(90.0, 150.0),
             _ => random.between(170.0, 230.0),
         } * magnify;
-        let slope = random.between(0.42, 0.72) + 0.03 * (12 - number) as f64 * 0.4;
-        let angle = start + mm(38.0 * magnify, 0.45 * h);
-        let mut knots = vec![start, start + mm(20.0 * magnify, 0.05 * h), angle];
+        let slope = random.between(0.65, 1.15);
+        let angle = start + mm(30.0 * magnify, 0.6 * h);
+        let mut knots = vec![start, start + mm(17.0 * magnify, 0.1 * h), angle];
         let mut p = angle;
-        let mut direction = mm(0.15, 1.0).unit();
         let pieces = 7;
+        // the costal margin: no rib comes down past the upper lumbar spine
+        let lowest = scene.spine.bodies[4].centre().y + random.normal(-8.0, 14.0);
         for k in 0..pieces {
-            let t = (k as f64 + 1.0) / pieces as f64;
-            let forward_run = mm(-1.0, slope).unit();
-            direction = direction.lerp(forward_run, (1.4 * t).min(0.75)).unit();
-            p = p + direction * (reach / pieces as f64);
+            // down at the angle, then ever flatter towards the front
+            let t = (k as f64 + 0.5) / pieces as f64;
+            let steep = slope * (1.0 - 0.45 * t) + 2.2 * (1.0 - t).powi(5);
+            p = p + mm(-1.0, steep).unit() * (reach / pieces as f64);
             knots.push(p);
+            if p.y > lowest {
+                break;
+            }
         }
         let line = curve(&knots, 0.8);
         let half = random.between(4.2, 6.0) * magnify * if number == 12 { 0.85 } else { 1.0 };
-        let strength = random.between(0.13, 0.2) * density;
+        let strength = random.between(0.075, 0.13) * density;
         canvas.stroke(
             &line,
-            Profile::Rimmed(1.1),
+            Profile::Rimmed(1.6),
             |t| half * (0.75 + 0.25 * (1.0 - t)) * (1.0 - t.powi(16)),
             |t| strength * (1.0 + 0.5 * (-(t - 0.22).powi(2) / 0.01).exp()),
         );

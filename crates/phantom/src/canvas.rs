@@ -3,6 +3,7 @@
 //! Values are line integrals of attenuation (dimensionless); pixel (0, 0) has its centre at (0, 0). Strokes are laid down as
 //! many small bilinear splats of exact mass, so that they add at any sub-pixel position, any angle and any pixel aspect.
 
+use crate::detector::Enlarger;
 use crate::plane::{Mm, mm};
 use crate::random::Random;
 
@@ -104,9 +105,19 @@ impl Canvas {
         if !(x > -1.0 && y > -1.0 && x < self.width as f64 && y < self.height as f64) {
             return;
         }
-        let (fx, fy) = (x.floor(), y.floor());
-        let (u, v) = ((x - fx) as f32, (y - fy) as f32);
-        let (ix, iy) = (fx as isize, fy as isize);
+        // truncation of a positive number is a floor without a library call
+        let (ix, iy) = ((x + 1.0) as isize - 1, (y + 1.0) as isize - 1);
+        let (u, v) = ((x - ix as f64) as f32, (y - iy as f64) as f32);
+        if ix >= 0 && iy >= 0 && ix + 1 < self.width as isize && iy + 1 < self.height as isize {
+            let at = iy as usize * self.width + ix as usize;
+            let (upper, lower) = self.values[at..].split_at_mut(self.width);
+            let (up, down) = (mass * (1.0 - v), mass * v);
+            upper[0] += up * (1.0 - u);
+            upper[1] += up * u;
+            lower[0] += down * (1.0 - u);
+            lower[1] += down * u;
+            return;
+        }
         for (dy, wy) in [(0, 1.0 - v), (1, v)] {
             let row = iy + dy;
             if row < 0 || row >= self.height as isize {
@@ -168,29 +179,12 @@ impl Canvas {
 
     /// Adds this canvas, enlarged `factor` times by bilinear interpolation, to a finer one.
     pub fn add_enlarged_to(&self, fine: &mut Canvas, factor: usize) {
-        let columns: Vec<(u32, f32)> = (0..fine.width)
-            .map(|x| {
-                let at = ((x as f64 + 0.5) / factor as f64 - 0.5).clamp(0.0, (self.width - 1) as f64);
-                let index = (at as usize).min(self.width.saturating_sub(2));
-                (index as u32, (at - index as f64) as f32)
-            })
-            .collect();
-        let mut line = vec![0f32; self.width];
-        for y in 0..fine.height {
-            let at = ((y as f64 + 0.5) / factor as f64 - 0.5).clamp(0.0, (self.height - 1) as f64);
-            let index = (at as usize).min(self.height.saturating_sub(2));
-            let v = (at - index as f64) as f32;
-            let top = &self.values[index * self.width..][..self.width];
-            let bottom = &self.values[(index + 1).min(self.height - 1) * self.width..][..self.width];
-            for ((out, a), b) in line.iter_mut().zip(top).zip(bottom) {
-                *out = a + v * (b - a);
-            }
-            let row = &mut fine.values[y * fine.width..(y + 1) * fine.width];
-            for (out, (index, u)) in row.iter_mut().zip(&columns) {
-                let i = *index as usize;
-                let a = line[i];
-                let b = line[(i + 1).min(self.width - 1)];
-                *out += a + u * (b - a);
+        let mut enlarger = Enlarger::new(self.width, fine.width, factor);
+        let mut line = vec![0f32; fine.width];
+        for (y, row) in fine.values.chunks_exact_mut(fine.width).enumerate() {
+            enlarger.row(self, y, &mut line);
+            for (out, value) in row.iter_mut().zip(&line) {
+                *out += value;
             }
         }
     }

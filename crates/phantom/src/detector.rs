@@ -9,11 +9,12 @@ use std::sync::OnceLock;
 #[inline]
 pub(crate) fn exp2(x: f32) -> f32 {
     let x = x.clamp(-60.0, 60.0);
-    let whole = x.floor();
-    let f = x - whole;
+    // truncation of a positive number is a floor without a library call
+    let whole = (x + 64.0) as i32 - 64;
+    let f = x - whole as f32;
     let tail = 0.055_480_685 + f * (0.009_684_322 + f * (0.001_238_886_7 + f * 0.000_218_774_93));
     let p = 1.0 + f * (0.693_146_94 + f * (0.240_230_38 + f * tail));
-    f32::from_bits((((whole as i32) + 127) << 23) as u32) * p
+    f32::from_bits(((whole + 127) << 23) as u32) * p
 }
 
 /// log2(x) for positive x; absolute error below 2e-6.
@@ -204,56 +205,89 @@ impl Exposure {
     }
 }
 
-/// Scatter, noise and logarithm: the canvas of optical depths becomes what the detector reports of them.
-/// `low` is the slow background on the coarse grid.
-pub(crate) fn expose(canvas: &mut Canvas, low: &Canvas, factor: usize, exposure: &Exposure, random: &mut Random) {
-    let width = canvas.width;
-    let table = deviates();
-    let mask = table.len() - 1;
-    let pixel_area = 1.0 / canvas.place.area();
-    let reference = exposure.reference - (1.0 + exposure.scatter).ln();
-    let noise = (exposure.noise / pixel_area.sqrt()) as f32;
-    let half_reference = (0.5 * reference) as f32;
-    let scatter = exposure.scatter as f32;
-    let mut background = Canvas::new(width, 1, canvas.place);
-    let per_log2 = 1.0 / LN2;
-    let mut previous = (random.next() as usize) & mask;
-    for y in 0..canvas.height {
-        enlarge_row(low, factor, y, &mut background.values);
-        let offset = (random.next() as usize) & mask;
-        let row_shift = (random.standard() * exposure.row_noise) as f32 * noise * 0.5;
-        let row = &mut canvas.values[y * width..(y + 1) * width];
-        for (x, (value, slow)) in row.iter_mut().zip(&background.values).enumerate() {
-            let primary = exp2(-*value * per_log2);
-            let total = primary + scatter * exp2(-*slow * per_log2);
-            let effective = -LN2 * log2(total);
-            // quantum noise grows as the detector starves; strongest extremes are held
-            let amplitude = noise * exp2(((0.5 * effective - half_reference) * per_log2).min(3.0));
-            let deviate = 0.83 * table[(offset + x) & mask] + 0.557 * table[(previous + x) & mask];
-            *value = effective + amplitude * deviate + row_shift;
+/// Enlarges rows of a coarse canvas to a fine one, bilinear.
+pub(crate) struct Enlarger {
+    factor: usize,
+    /// By fine column: coarse column to the left, share of the one to the right.
+    columns: Vec<(u32, f32)>,
+    line: Vec<f32>,
+}
+
+impl Enlarger {
+    /// From a canvas `coarse_width` wide, whose pixels cover `factor` fine ones, to one `width` wide.
+    pub fn new(coarse_width: usize, width: usize, factor: usize) -> Enlarger {
+        let last = (coarse_width - 1) as f64;
+        let columns = (0..width)
+            .map(|x| {
+                let at = ((x as f64 + 0.5) / factor as f64 - 0.5).clamp(0.0, last);
+                (at as u32, at.fract() as f32)
+            })
+            .collect();
+        // one more column, so that the right neighbour of the last exists
+        Enlarger { factor, columns, line: vec![0.0; coarse_width + 1] }
+    }
+
+    /// Fine row `y`.
+    pub fn row(&mut self, coarse: &Canvas, y: usize, out: &mut [f32]) {
+        let at = ((y as f32 + 0.5) / self.factor as f32 - 0.5).clamp(0.0, (coarse.height - 1) as f32);
+        let row = at as usize;
+        let v = at - row as f32;
+        let next = (row + 1).min(coarse.height - 1);
+        let top = &coarse.values[row * coarse.width..(row + 1) * coarse.width];
+        let bottom = &coarse.values[next * coarse.width..(next + 1) * coarse.width];
+        for ((value, a), b) in self.line.iter_mut().zip(top).zip(bottom) {
+            *value = a + v * (b - a);
         }
-        previous = offset;
+        self.line[coarse.width] = self.line[coarse.width - 1];
+        for (value, (i, u)) in out.iter_mut().zip(&self.columns) {
+            let pair = &self.line[*i as usize..*i as usize + 2];
+            *value = pair[0] + u * (pair[1] - pair[0]);
+        }
     }
 }
 
-/// One fine row of a coarse canvas, bilinear.
-pub(crate) fn enlarge_row(coarse: &Canvas, factor: usize, y: usize, out: &mut [f32]) {
-    let at = ((y as f32 + 0.5) / factor as f32 - 0.5).clamp(0.0, (coarse.height - 1) as f32);
-    let row = (at as usize).min(coarse.height.saturating_sub(2));
-    let v = at - row as f32;
-    let top = &coarse.values[row * coarse.width..(row + 1) * coarse.width];
-    let next = (row + 1).min(coarse.height - 1);
-    let bottom = &coarse.values[next * coarse.width..(next + 1) * coarse.width];
-    let step = 1.0 / factor as f32;
-    let last = (coarse.width - 1) as f32;
-    for (x, value) in out.iter_mut().enumerate() {
-        let at = ((x as f32 + 0.5) * step - 0.5).clamp(0.0, last);
-        let i = at as usize;
-        let j = (i + 1).min(coarse.width - 1);
-        let u = at - i as f32;
-        let a = top[i] + v * (bottom[i] - top[i]);
-        let b = top[j] + v * (bottom[j] - top[j]);
-        *value = a + u * (b - a);
+/// The slow background of a coarse canvas, on a grid [`SLOWER`] times coarser still.
+pub(crate) fn background(coarse: &Canvas, sigma_mm: f64) -> Canvas {
+    let mut slow = reduce(coarse, SLOWER);
+    let pixel_mm = 1.0 / slow.place.area().sqrt();
+    smooth(&mut slow, (sigma_mm / pixel_mm).max(1.0));
+    slow
+}
+
+/// How many coarse pixels one pixel of a slow background covers.
+pub(crate) const SLOWER: usize = 4;
+
+/// Scatter, noise and logarithm: the canvas of optical depths becomes what the detector reports of them.
+/// `low` is the slow [`background`] of the coarse canvas whose pixels cover `factor` fine ones.
+pub(crate) fn expose(canvas: &mut Canvas, low: &Canvas, factor: usize, exposure: &Exposure, random: &mut Random) {
+    let width = canvas.width;
+    let table = deviates();
+    let count = table.len();
+    let pixel_area = 1.0 / canvas.place.area();
+    let reference = exposure.reference - (1.0 + exposure.scatter).ln();
+    let noise = (exposure.noise / pixel_area.sqrt()) as f32;
+    // noise of -ln(counts) is 1 / sqrt(counts), here against the counts at the reference; a starved detector is held at 8 times
+    let counts = ((-reference).exp() as f32).sqrt() * noise;
+    let most = 8.0 * noise;
+    let scatter = exposure.scatter as f32;
+    let mut scattered = Canvas { values: Vec::new(), ..*low };
+    scattered.values = low.values.iter().map(|v| scatter * exp2(-v / LN2)).collect();
+    let mut enlarger = Enlarger::new(low.width, width, factor * SLOWER);
+    let mut slow = vec![0f32; width];
+    let draw = |random: &mut Random| (random.next() as usize) % (count - width.min(count - 1));
+    let mut previous = draw(random);
+    for y in 0..canvas.height {
+        enlarger.row(&scattered, y, &mut slow);
+        let offset = draw(random);
+        let row_shift = (random.standard() * exposure.row_noise) as f32 * noise * 0.5;
+        let row = &mut canvas.values[y * width..(y + 1) * width];
+        let (here, above) = (&table[offset..], &table[previous..]);
+        for (((value, slow), a), b) in row.iter_mut().zip(&slow).zip(here).zip(above) {
+            let total = exp2(-*value * (1.0 / LN2)) + slow;
+            let amplitude = (counts / total.sqrt()).min(most);
+            *value = -LN2 * log2(total) + amplitude * (0.83 * a + 0.557 * b) + row_shift;
+        }
+        previous = offset;
     }
 }
 
@@ -261,16 +295,11 @@ pub(crate) fn enlarge_row(coarse: &Canvas, factor: usize, y: usize, out: &mut [f
 pub(crate) fn develop(canvas: &Canvas, factor: usize, exposure: &Exposure) -> Vec<u16> {
     let width = canvas.width;
     let pixel_mm = factor as f64 / canvas.place.area().sqrt();
-    let local = {
-        let mut c = reduce(canvas, factor);
-        smooth(&mut c, (2.2 / pixel_mm).max(1.0));
-        c
-    };
-    let slow = {
-        let mut c = reduce(canvas, factor);
-        smooth(&mut c, (26.0 / pixel_mm).max(1.0));
-        c
-    };
+    let mut local = reduce(canvas, factor);
+    let slow = background(&local, 26.0);
+    smooth(&mut local, (2.2 / pixel_mm).max(1.0));
+    let mut to_near = Enlarger::new(local.width, width, factor);
+    let mut to_far = Enlarger::new(slow.width, width, factor * SLOWER);
     let centre = (exposure.reference - (1.0 + exposure.scatter).ln()) as f32;
     // a grey curve with toe and shoulder, as a table
     const STEPS: usize = 4096;
@@ -294,8 +323,8 @@ pub(crate) fn develop(canvas: &Canvas, factor: usize, exposure: &Exposure) -> Ve
     let mut near = vec![0f32; width];
     let mut far = vec![0f32; width];
     for (y, (row, grey)) in canvas.values.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
-        enlarge_row(&local, factor, y, &mut near);
-        enlarge_row(&slow, factor, y, &mut far);
+        to_near.row(&local, y, &mut near);
+        to_far.row(&slow, y, &mut far);
         for (((value, n), f), g) in row.iter().zip(&near).zip(&far).zip(grey) {
             let v = value - centre - equalise * (f - centre).max(-2.0) + sharpen * (value - n).clamp(-0.6, 0.6);
             let index = (zero + v * scale).clamp(0.0, STEPS as f32);

@@ -42,7 +42,8 @@ impl Framing {
         let (a, b) = (spine.bodies[index].centre(), spine.bodies[index + 1].centre());
         let top_at = a.lerp(b, top.fract());
         let below = if crop && crop_low { random.between(4.0, 30.0) } else { random.between(15.0, 90.0) };
-        let below = if scanner.is_dxa() { below * 0.6 } else { below };
+        // films mostly take in the hips; densitometers stop at the sacrum
+        let below = if scanner.is_dxa() { below * 0.6 } else { below * 1.75 };
         let sacrum = spine.bodies[S1].centre();
         let wanted_height = sacrum.y + below - top_at.y;
 

@@ -159,7 +159,7 @@ pub(crate) fn collimate(sheet: &mut Sheet, place: &Placement, scene: &Scene, ran
         for x in 0..sheet.width {
             let p = back.point(x as f64, y as f64) - centre;
             let (u, v) = (p.x * cos + p.y * sin, p.y * cos - p.x * sin);
-            let over_x = if left_open && u < 0.0 { -1.0 } else { u.abs() - half_x };
+            let over_x = if left_open && u < 0.0 { f64::MIN } else { u.abs() - half_x };
             let over = over_x.max(v.abs() - half_y);
             if over > -soft {
                 let share = ((over + soft) / (2.0 * soft)).min(1.0);

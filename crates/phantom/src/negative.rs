@@ -2,9 +2,9 @@
 
 use crate::canvas::{Canvas, Placement, Profile, fractal};
 use crate::config::Config;
-use crate::detector::{Exposure, blur, develop, expose, smooth};
+use crate::detector::{Exposure, background, blur, develop, expose};
 use crate::markings::{Sheet, mark};
-use crate::picture::Picture;
+use crate::picture::{Picture, coarse_factor};
 use crate::plane::{Mm, curve, mm, smoothstep};
 use crate::random::Random;
 use crate::scene::Sitting;
@@ -39,7 +39,7 @@ pub(crate) fn take_negative(config: &Config, sitting: &Sitting, view: View, rows
     let (sin, cos) = angle.sin_cos();
     let (cx, cy) = (0.5 * width as f64, 0.5 * height as f64);
     let place = Placement { m: [k * cos, -k * sin, cx, k * sin, k * cos, cy] };
-    let factor = ((0.75 / pixel).round() as usize).clamp(1, 8);
+    let factor = coarse_factor(pixel);
     let mut coarse = Canvas::new(width.div_ceil(factor), height.div_ceil(factor), place.coarser(factor));
     let mut fine = Canvas::new(width, height, place);
     match view {
@@ -58,9 +58,7 @@ pub(crate) fn take_negative(config: &Config, sitting: &Sitting, view: View, rows
         let softness = if view == View::Frontal { style.soft } else { 1.0 };
         coarse.values.iter_mut().for_each(|v| *v *= softness as f32);
         coarse.add_enlarged_to(&mut fine, factor);
-        let mut low = Canvas { values: coarse.values.clone(), ..Canvas::new(0, 0, coarse.place) };
-        (low.width, low.height) = (coarse.width, coarse.height);
-        smooth(&mut low, 22.0 * k / factor as f64);
+        let low = background(&coarse, 22.0);
         blur(&mut fine, style.blur_mm * k, style.blur_mm * k);
         let exposure = Exposure::of(&style, mean * softness + 0.3);
         expose(&mut fine, &low, factor, &exposure, &mut random);

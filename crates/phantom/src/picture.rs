@@ -3,7 +3,7 @@
 use crate::bones::lay_bones;
 use crate::canvas::Canvas;
 use crate::config::{Config, Scanner};
-use crate::detector::{Exposure, blur, develop, expose, smooth};
+use crate::detector::{Exposure, background, blur, develop, expose};
 use crate::framing::Framing;
 use crate::markings::{Sheet, blank_stairs, collimate, lay_metal, mark};
 use crate::plane::Mm;
@@ -44,7 +44,7 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
     let noise = multiplier(&mut random, config.imaging.noise_min, config.imaging.noise_max);
     let blur_by = multiplier(&mut random, config.imaging.blur_min, config.imaging.blur_max);
     let soft = !scanner.is_dxa() && random.chance(config.imaging.soft_share);
-    let soft_mm = if soft { random.between(0.3, 0.75) } else { 0.0 };
+    let soft_mm = if soft { random.between(0.2, 0.6) } else { 0.0 };
     let steep = random.lognormal(1.0, config.imaging.contrast_spread);
     let lift = random.bounded(0.0, 0.35 * config.imaging.contrast_spread, 2.0);
     let scatter_by = random.lognormal(1.0, 0.2);
@@ -52,7 +52,7 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
 
     let place = frame.placement();
     let (width, height) = (frame.width, frame.height);
-    let factor = ((0.75 / frame.mean_mm()).round() as usize).clamp(1, 8);
+    let factor = coarse_factor(frame.mean_mm());
     let mut coarse = Canvas::new(width.div_ceil(factor), height.div_ceil(factor), place.coarser(factor));
     let mut random = Random::named("trunk", &path);
     lay_trunk(&mut coarse, &scene, &config.nuisance, &mut random);
@@ -78,21 +78,14 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
     let mut random = Random::named("bones", &[sitting.seed, sitting.participant]);
     lay_bones(&mut fine, &scene, &mut random);
 
-    let mut low = Canvas { values: coarse.values.clone(), ..Canvas::new(0, 0, coarse.place) };
-    (low.width, low.height) = (coarse.width, coarse.height);
     // the slow background: what scatter comes from
-    let coarse_mm = frame.mean_mm() * factor as f64;
-    smooth(&mut low, 22.0 / coarse_mm);
+    let mut low = background(&coarse, 22.0);
     low.values.iter_mut().for_each(|v| *v += (0.5 * bone) as f32);
 
     let blur_mm = (style.blur_mm * blur_by).hypot(soft_mm);
     let mut labels = vec![0u8; width * height];
     let viewing = |p: Mm| {
-        let (x, y) = coarse.place.apply(p);
-        let column = (x.round().max(0.0) as usize).min(coarse.width - 1);
-        let row = (y.round().max(0.0) as usize).min(coarse.height - 1);
-        let index = row * coarse.width + column;
-        let (noise, contrast) = exposure.at(f64::from(coarse.values[index]), f64::from(low.values[index]));
+        let (noise, contrast) = exposure.at(nearest(&coarse, p), nearest(&low, p));
         Viewing { noise, contrast }
     };
     // what can be seen depends on the scanner, not on the scale that is asked for
@@ -137,6 +130,19 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
         text_burned_in: !scanner.is_dxa(),
         anterior_right: frame.anterior_right,
     }
+}
+
+/// Fine pixels that one pixel of the coarse canvas covers, for fine pixels of this size.
+pub(crate) fn coarse_factor(pixel_mm: f64) -> usize {
+    ((0.8 / pixel_mm).round() as usize).clamp(2, 8)
+}
+
+/// Value of the pixel nearest to a point, also from outside.
+fn nearest(canvas: &Canvas, p: Mm) -> f64 {
+    let (x, y) = canvas.place.apply(p);
+    let column = (x.round().max(0.0) as usize).min(canvas.width - 1);
+    let row = (y.round().max(0.0) as usize).min(canvas.height - 1);
+    f64::from(canvas.values[row * canvas.width + column])
 }
 
 /// Mean optical depth of the soft tissue over L1-L4.

@@ -100,10 +100,12 @@ pub(crate) struct Wander {
 }
 
 impl Wander {
-    /// Covers 0..`length`; repeats beyond.
+    /// Covers 0..`length`; repeats beyond, without a step.
     pub fn new(random: &mut Random, length: f64, pitch: f64) -> Wander {
         let count = ((length / pitch).ceil() as usize + 2).min(4096);
-        Wander { knots: (0..count).map(|_| random.standard().clamp(-2.5, 2.5)).collect(), pitch }
+        let mut knots: Vec<f64> = (0..count).map(|_| random.standard().clamp(-2.5, 2.5)).collect();
+        knots[count - 1] = knots[0];
+        Wander { knots, pitch }
     }
 
     pub fn at(&self, position: f64) -> f64 {

@@ -118,7 +118,7 @@ impl Spine {
         // S1 narrows downward: only its upper corners are landmarks
         bodies.push(Body {
             corners: [base + f, base - f, base + f * 0.72 + down, base - f * 0.62 + down],
-            concavity: [1.6, 1.0, 0.6, 0.0],
+            concavity: [0.8, 0.6, 0.6, 0.0],
             tilt,
             height: l3_height * 0.95,
             depth: s1_depth,
@@ -135,10 +135,10 @@ impl Spine {
                 + random.bounded(0.0, 0.6 * settings.tilt_sd_deg, 2.0))
             .to_radians();
             let mut concavity = [
-                depth * random.between(0.045, 0.085),
-                depth * random.between(0.02, 0.06),
-                height * random.between(0.02, 0.06),
-                height * random.between(0.02, 0.06),
+                depth * random.between(0.022, 0.06),
+                depth * random.between(0.01, 0.035),
+                height * random.between(0.012, 0.05),
+                height * random.between(0.012, 0.05),
             ];
             let fracture = fractures[index];
             match fracture {

@@ -5,7 +5,7 @@ use crate::config::Nuisance;
 use crate::plane::{Mm, curve, interpolate, mm, smoothstep};
 use crate::random::{Random, Wander};
 use crate::scene::Scene;
-use crate::spine::{L1, L5, T12};
+use crate::spine::{L5, T12};
 
 /// Attenuation of muscle, blood and organs a millimetre, at the effective energy of 80-90 kVp.
 pub(crate) const MUSCLE: f64 = 0.0195;
@@ -30,7 +30,7 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
     let pixel_mm = 1.0 / place.area().sqrt();
     let clutter = fractal(width, height, 42.0 / pixel_mm, 5, random);
     let bowel = fractal(width, height, 15.0 / pixel_mm, 4, random);
-    let bowel_strength = random.between(0.1, 0.26) * nuisance.clutter;
+    let bowel_strength = random.between(0.05, 0.15) * nuisance.clutter;
     let mottle = random.between(0.035, 0.08) * nuisance.clutter;
     let lobe = random.between(-10.0, 12.0);
     let blur_dome = 1.2;
@@ -60,16 +60,23 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
             let smooth_spine = 0.55 * spine + 0.45 * interpolate(&[t11.y, sacrum.y], &[t11.x, sacrum.x], y);
             let back =
                 smooth_spine + habitus.back * (1.0 + 0.32 * hip - 0.05 * chest) + 2.0 * back_wander.at(y + 2000.0);
-            Slice { spine, back, front: back - depth, half: habitus.half_width * (1.0 + 0.20 * hip + 0.05 * chest) }
+            Slice { spine, back, front: back - depth, half: habitus.half_width * (1.0 + 0.23 * hip + 0.05 * chest) }
         })
         .collect();
 
-    let dome = |x: f64, y_spine: f64, offset: f64| {
-        // highest in front of the spine, steep behind it down to the costophrenic angle, sloping to the front
-        let d = x - y_spine;
-        let behind = (d + 12.0).max(0.0);
-        let before = (-d - 55.0).max(0.0);
-        t11.y + offset - 16.0 + 0.0115 * behind * behind + 0.0055 * before * before
+    // each dome is highest somewhere in front of the spine, steep behind down to the costophrenic angle, sloping to the front
+    let domes: Vec<(f64, f64, f64, f64)> = habitus
+        .domes
+        .iter()
+        .map(|offset| {
+            let apex = random.between(-62.0, -18.0);
+            (t11.y + offset - 14.0, apex, random.between(0.006, 0.012), random.between(0.0022, 0.0055))
+        })
+        .collect();
+    let ripple = Wander::new(random, 600.0, 38.0);
+    let dome = |d: f64, (top, apex, behind, before): (f64, f64, f64, f64)| {
+        let off = d - apex;
+        top + off * off * if off > 0.0 { behind } else { before } + 1.3 * ripple.at(d + 300.0)
     };
     for y in 0..height {
         for x in 0..width {
@@ -94,8 +101,8 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
             let (large, small) = (f64::from(clutter[index]), f64::from(bowel[index]));
             if inner > 0.0 {
                 let mut lung = 0.0;
-                for offset in habitus.domes {
-                    let edge = dome(p.x, slice.spine, offset);
+                for shape in &domes {
+                    let edge = dome(p.x - slice.spine, *shape);
                     lung += 0.5 * smoothstep(edge + blur_dome, edge - blur_dome, p.y);
                 }
                 if lung > 0.0 {
@@ -122,33 +129,73 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
     }
 }
 
-/// Bubbles of gas: dark ellipses, alone and in clusters, mostly in front of the spine, sometimes over it.
+/// Gas: loops of bowel as dark sausages with folds, and clusters of small bubbles; mostly in front of the spine, at times over
+/// it, and often in the rectum.
 fn lay_gas(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
-    let l1 = scene.spine.bodies[L1].centre();
+    let t12 = scene.spine.bodies[T12].centre();
     let sacrum = scene.sacrum();
+    let place = |random: &mut Random| {
+        let y = random.between(t12.y, sacrum.y + 60.0);
+        let ahead = if random.chance(0.15) { random.between(-5.0, 35.0) } else { random.between(42.0, 130.0) };
+        mm(scene.spine_x(y) - ahead, y)
+    };
+    for _ in 0..random.below(4) {
+        // a loop
+        let start = place(random);
+        let mut direction = random.between(0.0, std::f64::consts::TAU);
+        let mut knots = vec![start];
+        let step = random.between(9.0, 18.0);
+        for _ in 0..(2 + random.below(4)) {
+            direction += random.normal(0.0, 0.6);
+            let last = knots[knots.len() - 1];
+            knots.push(last + mm(direction.cos(), direction.sin()) * step);
+        }
+        let half = random.between(6.0, 15.0);
+        let folds = random.between(2.0, 7.0);
+        let strength = -MUSCLE * half * random.between(0.5, 1.4);
+        let phase = random.between(0.0, 6.28);
+        canvas.stroke(
+            &curve(&knots, 1.0),
+            Profile::Solid,
+            |t| {
+                half * (0.25 + 0.75 * (std::f64::consts::PI * t).sin().powf(0.35))
+                    * (1.0 + 0.13 * (folds * 6.28 * t + phase).sin())
+            },
+            |_| strength,
+        );
+    }
     for _ in 0..(1 + random.below(4)) {
-        let y = random.between(l1.y - 15.0, sacrum.y + 70.0);
-        let ahead = if random.chance(0.2) { random.between(0.0, 30.0) } else { random.between(38.0, 120.0) };
-        let centre = mm(scene.spine_x(y) - ahead, y);
-        let size = random.lognormal(9.0, 0.45).min(24.0);
-        for _ in 0..(2 + random.below(9)) {
-            let at = centre + mm(random.normal(0.0, 1.5 * size), random.normal(0.0, 1.1 * size));
-            let a = size * random.between(0.25, 1.0);
-            let b = a * random.between(0.45, 1.0);
-            let angle = random.between(0.0, std::f64::consts::PI);
-            let strength = random.between(0.35, 0.9) * MUSCLE * 1.6;
-            let lobe = random.between(0.0, 0.3);
-            let phase = random.between(0.0, 6.28);
-            let (sin, cos) = angle.sin_cos();
-            canvas.fill(&[at], a * 1.4, |p| {
-                let d = p - at;
-                let (px, py) = ((d.x * cos + d.y * sin) / a, (d.y * cos - d.x * sin) / b);
-                let wave = 1.0 + lobe * (3.0 * py.atan2(px) + phase).sin();
-                let r2 = (px * px + py * py) / (wave * wave);
-                if r2 >= 1.0 { 0.0 } else { -(strength * 2.0 * b * (1.0 - r2).sqrt()) as f32 }
-            });
+        // a cluster of bubbles
+        let centre = place(random);
+        let spread = random.between(8.0, 24.0);
+        let size = random.between(1.5, 5.0);
+        let strength = random.between(0.4, 1.1) * MUSCLE * 2.0;
+        for _ in 0..(5 + random.below(28)) {
+            let at = centre + mm(random.normal(0.0, spread), random.normal(0.0, 0.8 * spread));
+            lay_bubble(canvas, at, size * random.lognormal(1.0, 0.45), strength, random);
         }
     }
+    if random.chance(0.5) {
+        let at = mm(sacrum.x + random.between(8.0, 38.0), sacrum.y + random.between(55.0, 95.0));
+        let size = random.between(9.0, 19.0);
+        lay_bubble(canvas, at, size, MUSCLE * random.between(1.0, 2.6), random);
+        lay_bubble(canvas, at + mm(3.0, size * 0.8), size * 0.7, MUSCLE * random.between(0.6, 2.0), random);
+    }
+}
+
+/// An ellipsoid of gas of about `size` mm in radius.
+fn lay_bubble(canvas: &mut Canvas, at: Mm, size: f64, strength: f64, random: &mut Random) {
+    let b = size * random.between(0.55, 1.0);
+    let (sin, cos) = random.between(0.0, std::f64::consts::PI).sin_cos();
+    let lobe = random.between(0.0, 0.22);
+    let phase = random.between(0.0, 6.28);
+    canvas.fill(&[at], size * 1.3, |p| {
+        let d = p - at;
+        let (px, py) = ((d.x * cos + d.y * sin) / size, (d.y * cos - d.x * sin) / b);
+        let wave = 1.0 + lobe * (3.0 * py.atan2(px) + phase).sin();
+        let r2 = (px * px + py * py) / (wave * wave);
+        if r2 >= 1.0 { 0.0 } else { -(strength * b * (1.0 - r2).sqrt()) as f32 }
+    });
 }
 
 /// Iliac wings, hip joints and the bright pelvis.
@@ -181,8 +228,10 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
             sorted.sort_by(|a, b| a.x.total_cmp(&b.x));
             sorted.iter().map(|p| (p.x, p.y)).unzip()
         };
-        let strength = 0.36 * density * random.between(0.8, 1.2);
+        let strength = 0.34 * density * random.between(0.6, 1.3);
         let (x0, x1) = (xs[0], xs[xs.len() - 1]);
+        let thickening = random.between(3.0, 30.0);
+        let crest_strength = random.between(0.05, 0.2) * density;
         let corners = [mm(x0, crest_y - 5.0), mm(x1, sacrum.y + 160.0)];
         canvas.fill(&corners, 2.0, |p| {
             if p.x < x0 || p.x > x1 {
@@ -192,23 +241,23 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
             if depth < -1.0 {
                 return 0.0;
             }
-            let side_fade = smoothstep(x0, x0 + 12.0, p.x) * smoothstep(x1, x1 - 10.0, p.x);
-            let enter = smoothstep(-1.0, 4.0, depth);
+            let side_fade = smoothstep(x0, x0 + 34.0, p.x) * smoothstep(x1, x1 - 32.0, p.x);
+            let enter = smoothstep(-1.0, thickening, depth);
             let fade = 1.0 - 0.75 * smoothstep(70.0, 130.0, depth);
-            (strength * side_fade * enter * fade * (1.0 + 0.5 * (-depth / 12.0).exp())) as f32
+            (strength * side_fade * enter * fade) as f32
         });
         canvas.stroke(
             &line,
             Profile::Solid,
-            |t| 1.6 + 1.2 * (6.0 * t).sin().abs(),
-            |t| 0.34 * density * (std::f64::consts::PI * t).sin().powf(0.7),
+            |t| 1.0 + 0.8 * (6.0 * t).sin().abs(),
+            |t| crest_strength * (std::f64::consts::PI * t).sin().powf(0.7),
         );
         // hip joint: the head in its socket
         let head = mm(sacrum.x - 30.0, sacrum.y + 95.0) + shift * 1.6;
         let radius = 23.5 + side as f64 * 1.6;
         canvas.fill(&[head], radius + 2.0, |p| {
             let r = (p - head).length() / radius;
-            if r >= 1.0 { 0.0 } else { (0.42 * density * (1.0 - r * r).sqrt()) as f32 }
+            if r >= 1.0 { 0.0 } else { (0.3 * density * (1.0 - r * r).sqrt()) as f32 }
         });
         let roof: Vec<Mm> = (0..40)
             .map(|k| {
@@ -216,7 +265,7 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
                 head + mm(a.cos(), a.sin()) * (radius + 3.0)
             })
             .collect();
-        canvas.stroke(&roof, Profile::Solid, |_| 1.9, |t| 0.45 * density * (std::f64::consts::PI * t).sin());
+        canvas.stroke(&roof, Profile::Solid, |_| 1.2, |t| 0.32 * density * (std::f64::consts::PI * t).sin());
         // the notch behind: ischium running down and back
         let ischium = curve(
             &[
@@ -226,7 +275,12 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
             ],
             1.0,
         );
-        canvas.stroke(&ischium, Profile::Rimmed(0.8), |_| 9.0, |_| 0.3 * density);
+        canvas.stroke(
+            &ischium,
+            Profile::Solid,
+            |t| 12.0 - 3.0 * t,
+            |t| 0.16 * density * (std::f64::consts::PI * t).sin(),
+        );
     }
 }
 
