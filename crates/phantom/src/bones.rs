@@ -9,7 +9,7 @@ use crate::spine::{Body, L1, L5, S1, T12};
 pub(crate) fn lay_bones(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     let density = scene.spine.density;
     for (index, body) in scene.spine.bodies.iter().enumerate() {
-        lay_body(canvas, body, density * body.density, index, random);
+        lay_body(canvas, body, density * body.density, index == S1, random);
     }
     for index in L5..scene.spine.bodies.len() {
         lay_arch(canvas, scene, index, random);
@@ -73,11 +73,11 @@ fn rounded(d: [f64; 4], radius: f64) -> f64 {
     if low < radius && high < radius { radius - a.hypot(b) } else { low.min(high) }
 }
 
-fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, index: usize, random: &mut Random) {
+/// A body between its plates; the sacrum's first has neither walls nor a lower plate.
+pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: bool, random: &mut Random) {
     let borders = Borders::of(body);
     // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
     let width = body.depth * 1.35;
-    let sacral = index == S1;
     let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.8, 1.2);
     let shell = 0.15 * density * random.between(0.7, 1.3);
     let plate = 0.40 * density * random.between(0.85, 1.15);

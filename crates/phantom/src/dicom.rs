@@ -170,6 +170,7 @@ fn digital(b: &mut Builder, simulated: &Simulated) {
     b.text(tags::KVP, VR::DS, "85");
     b.text(tags::DETECTOR_TYPE, VR::CS, "SCINTILLATOR");
     b.empty(tags::DETECTOR_CONFIGURATION, VR::CS);
+    b.empty(tags::POSITIONER_TYPE, VR::CS);
     b.text(tags::PIXEL_INTENSITY_RELATIONSHIP, VR::CS, "LOG");
     // 1 where higher values mean less radiation, -1 where they mean more
     b.0.put(DataElement::new(

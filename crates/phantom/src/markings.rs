@@ -174,8 +174,15 @@ pub(crate) fn collimate(sheet: &mut Sheet, place: &Placement, scene: &Scene, ran
     }
 }
 
-/// Markers, text, ruler, film edge, padding.
-pub(crate) fn mark(sheet: &mut Sheet, scanner: Scanner, nuisance: &Nuisance, column_mm: f64, random: &mut Random) {
+/// Markers, text, ruler, film edge, padding. Whether letters were burned in.
+pub(crate) fn mark(
+    sheet: &mut Sheet,
+    scanner: Scanner,
+    nuisance: &Nuisance,
+    column_mm: f64,
+    random: &mut Random,
+) -> bool {
+    let mut written = false;
     let (w, h) = (sheet.width as f64, sheet.height as f64);
     let white = sheet.white;
     let at_corner = |random: &mut Random, bw: f64, bh: f64| {
@@ -184,6 +191,7 @@ pub(crate) fn mark(sheet: &mut Sheet, scanner: Scanner, nuisance: &Nuisance, col
         (x, y)
     };
     if !scanner.is_dxa() && random.chance(nuisance.marker) {
+        written = true;
         let words = ["L", "R", "LT", "RT", "RT.", "L.", "UPRIGHT", "L LAT"];
         let word = words[random.below(words.len())];
         let letter = random.between(9.0, 17.0) / column_mm;
@@ -203,6 +211,7 @@ pub(crate) fn mark(sheet: &mut Sheet, scanner: Scanner, nuisance: &Nuisance, col
         }
     }
     if random.chance(nuisance.text) {
+        written = true;
         let scale = (random.between(0.012, 0.022) * h / 32.0).max(0.3);
         let lines = ["SIMULATED", "LATERAL", "L-SPINE", "kV 85 mAs 40", "512 / 1024", "IMAGE 1/2"];
         let (x, mut y) = at_corner(random, 18.0 * 9.0 * scale, 110.0 * scale);
@@ -250,4 +259,5 @@ pub(crate) fn mark(sheet: &mut Sheet, scanner: Scanner, nuisance: &Nuisance, col
         sheet.rectangle((0, 0), (iw, (pads[2] * h) as i64), 0, label::BLANKED);
         sheet.rectangle((0, ih - (pads[3] * h) as i64), (iw, ih), 0, label::BLANKED);
     }
+    written
 }

@@ -1,14 +1,16 @@
 //! Pictures that are no lateral lumbar spine: frontal spine, chest, lateral neck, nothing.
 
+use crate::bones::lay_body;
 use crate::canvas::{Canvas, Placement, Profile, fractal};
 use crate::config::Config;
 use crate::detector::{Exposure, background, blur, develop, expose};
 use crate::markings::{Sheet, mark};
 use crate::picture::{Picture, coarse_factor};
-use crate::plane::{Mm, curve, mm, smoothstep};
-use crate::random::Random;
+use crate::plane::{Mm, curve, forward, mm, smoothstep, upward};
+use crate::random::{Random, Wander};
 use crate::scene::Sitting;
-use crate::trunk::MUSCLE;
+use crate::spine::Body;
+use crate::trunk::{MUSCLE, lay_bubble};
 use crate::truth::{Truth, View};
 use domain::{PixelSpacing, Raster};
 
@@ -65,9 +67,7 @@ pub(crate) fn take_negative(config: &Config, sitting: &Sitting, view: View, rows
         develop(&fine, factor, &exposure)
     };
     let mut sheet = Sheet { width, height, pixels: &mut pixels, labels: &mut labels, white };
-    if view != View::Blank {
-        mark(&mut sheet, sitting.scanner, &config.nuisance, pixel, &mut random);
-    }
+    let text_burned_in = view != View::Blank && mark(&mut sheet, sitting.scanner, &config.nuisance, pixel, &mut random);
     let mut truth = Truth::of_negative(view, 0);
     truth.labels = labels;
     Picture {
@@ -75,7 +75,7 @@ pub(crate) fn take_negative(config: &Config, sitting: &Sitting, view: View, rows
         spacing: PixelSpacing::square_mm(pixel),
         truth,
         bits,
-        text_burned_in: !sitting.scanner.is_dxa(),
+        text_burned_in,
         anterior_right: false,
     }
 }
@@ -108,74 +108,123 @@ fn trunk(coarse: &mut Canvas, half: f64, depth: f64, random: &mut Random) {
     }
 }
 
+/// A vertebral body seen from the front or in the neck: `half` its width and `height`, mm, turned by `tilt`.
+fn body(centre: Mm, (half, height): (f64, f64), tilt: f64, waist: f64, random: &mut Random) -> Body {
+    let (f, u) = (forward(tilt) * half, upward(tilt) * (0.5 * height));
+    Body {
+        corners: [centre + f + u, centre - f + u, centre + f - u, centre - f - u],
+        concavity: [waist, waist, 0.03 * height, 0.03 * height],
+        tilt,
+        height,
+        depth: 2.0 * half,
+        osteophyte: [random.between(0.0, 2.0), random.between(0.0, 2.0)],
+        double_contour: random.bounded(0.0, 0.9, 2.0),
+        density: 1.0,
+    }
+}
+
 fn frontal(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
-    trunk(coarse, random.between(140.0, 190.0), random.between(190.0, 260.0), random);
+    let half_trunk = random.between(140.0, 190.0);
+    trunk(coarse, half_trunk, random.between(190.0, 260.0), random);
     let density = random.between(0.6, 1.2);
-    let curve_side = random.bounded(0.0, 8.0, 2.0);
+    let bend = random.bounded(0.0, 8.0, 2.0);
     let height = random.between(26.0, 31.0);
-    let pitch = height * random.between(1.22, 1.38);
-    let middle = |y: f64| curve_side * (y / 90.0).sin();
-    for level in -5i32..=4 {
-        let y = f64::from(level) * pitch * if level < 0 { 0.92 } else { 1.0 };
-        let half = (22.0 + 1.1 * f64::from(level)) * random.between(0.97, 1.03);
-        let x = middle(y);
-        // the body: waisted, with bright end plates
-        let body = [mm(x, y - 0.5 * height), mm(x, y), mm(x, y + 0.5 * height)];
-        let depth = 0.42 * density;
-        fine.stroke(
-            &curve(&body, 0.6),
-            Profile::Rimmed(0.5),
-            |t| half * (1.0 - 0.12 * (std::f64::consts::PI * t).sin()),
-            |_| depth,
-        );
-        for end in [-0.47, 0.47] {
-            let line = [mm(x - 0.95 * half, y + end * height), mm(x + 0.95 * half, y + end * height)];
-            fine.stroke(&line, Profile::Solid, |_| 1.1, |_| 0.5 * density);
-        }
+    let pitch = height * random.between(1.2, 1.36);
+    let spine = |y: f64| bend * (y / 90.0).sin();
+    // lungs above the domes, on both sides of the heart's shadow
+    let dome = -3.1 * pitch + random.bounded(0.0, 12.0, 2.0);
+    for side in [-1.0, 1.0] {
+        let centre = mm(side * 82.0, dome - 60.0);
+        let air = random.between(0.6, 0.9) * MUSCLE * 110.0;
+        let drop = random.between(0.003, 0.006);
+        coarse.fill(&[centre], 90.0, |p| {
+            let d = p.x - centre.x;
+            let edge = dome + drop * d * d;
+            let wide = smoothstep(60.0, 48.0, d.abs());
+            -(air * wide * smoothstep(edge + 1.5, edge - 1.5, p.y)) as f32
+        });
+    }
+    // psoas on each side, widening downward
+    for side in [-1.0, 1.0] {
+        let line = [mm(side * 24.0, -1.5 * pitch), mm(side * 44.0, 1.5 * pitch), mm(side * 62.0, 4.3 * pitch)];
+        coarse.stroke(&curve(&line, 1.0), Profile::Solid, |t| 9.0 + 14.0 * t, |_| 0.14);
+    }
+    // gas in the colon
+    for _ in 0..random.below(14) {
+        let at = mm(random.normal(0.0, 75.0), random.between(-1.0, 4.5) * pitch);
+        let size = random.lognormal(8.0, 0.5);
+        lay_bubble(coarse, at, 1.6 * size, 0.02, random);
+    }
+    let mut tilt = random.normal(0.0, 0.02);
+    for level in -8i32..=4 {
+        let y = f64::from(level) * pitch * if level < 0 { 0.9 } else { 1.0 };
+        let half = (21.5 + 1.1 * f64::from(level).max(-4.0)) * random.between(0.97, 1.03);
+        let tall = height * if level < -1 { 0.86 } else { 1.0 };
+        let x = spine(y);
+        tilt = 0.6 * tilt + random.normal(0.0, 0.02);
+        let shape = body(mm(x, y), (half, tall), tilt, 0.09 * half, random);
+        lay_body(fine, &shape, density, false, random);
         for side in [-1.0, 1.0] {
+            let strength = 0.22 * density * random.between(0.7, 1.2);
             // pedicle seen end on
-            let centre = mm(x + side * 0.62 * half, y - 0.12 * height);
+            let centre = mm(x + side * 0.6 * half, y - 0.14 * tall);
             let ring: Vec<Mm> = (0..25)
                 .map(|k| {
                     let a = f64::from(k) / 24.0 * std::f64::consts::TAU;
-                    centre + mm(4.2 * a.cos(), 6.2 * a.sin())
+                    centre + mm(3.6 * a.cos(), 5.6 * a.sin())
                 })
                 .collect();
-            fine.stroke(&ring, Profile::Solid, |_| 1.1, |_| 0.4 * density);
-            // transverse process, or rib
+            fine.stroke(&ring, Profile::Solid, |_| 0.9, |_| strength);
+            // articular column
+            let joint = mm(x + side * random.between(11.0, 15.0), y + 0.55 * pitch);
+            fine.stroke(&[joint - mm(0.0, 8.0), joint + mm(side * 1.5, 8.0)], Profile::Solid, |_| 5.0, |_| strength);
             if level >= -1 {
-                let tip = mm(x + side * (half + random.between(14.0, 24.0)), y + random.between(-5.0, 4.0));
-                fine.stroke(&[mm(x + side * half, y), tip], Profile::Rimmed(0.8), |t| 4.0 - 1.5 * t, |_| 0.2 * density);
+                let tip = mm(x + side * (half + random.between(14.0, 24.0)), y + random.between(-6.0, 3.0));
+                let root = mm(x + side * 0.85 * half, y - 2.0);
+                fine.stroke(&[root, tip], Profile::Rimmed(0.8), |t| 4.2 - 1.8 * t, |t| 0.7 * strength * (1.1 - t));
             } else {
-                let reach = 40.0 + 25.0 * f64::from(-level);
+                let reach =
+                    (if level == -2 { 45.0 } else { 62.0 + 14.0 * f64::from(-level) }) * random.between(0.85, 1.1);
                 let knots = [
-                    mm(x + side * 0.9 * half, y - 6.0),
-                    mm(x + side * (half + 0.5 * reach), y + 2.0),
-                    mm(x + side * (half + 0.95 * reach), y + 0.55 * reach),
-                    mm(x + side * (half + 0.9 * reach), y + 1.2 * reach),
+                    mm(x + side * 0.9 * half, y - 7.0),
+                    mm(x + side * (half + 0.45 * reach), y - 1.0),
+                    mm(x + side * (half + 0.9 * reach), y + 0.42 * reach),
+                    mm(x + side * (half + 0.97 * reach), y + 0.95 * reach),
+                    mm(x + side * (half + 0.75 * reach), y + 1.35 * reach),
                 ];
-                fine.stroke(&curve(&knots, 0.8), Profile::Rimmed(1.1), |_| 5.0, |_| 0.2 * density);
+                let knots = if level == -2 { &knots[..3] } else { &knots[..] };
+                fine.stroke(&curve(knots, 0.8), Profile::Rimmed(1.3), |_| 4.8, |t| 0.75 * strength * (1.0 - 0.5 * t));
             }
         }
         // spinous process end on
-        let tear = [mm(x, y - 0.05 * height), mm(x, y + 0.45 * height)];
-        fine.stroke(&tear, Profile::Solid, |t| 2.0 + 2.2 * t, |_| 0.4 * density);
+        let tear = [mm(x, y + 0.05 * tall), mm(x + random.normal(0.0, 0.8), y + 0.5 * tall)];
+        fine.stroke(&curve(&tear, 0.5), Profile::Rimmed(1.0), |t| 1.6 + 2.4 * t, |_| 0.3 * density);
     }
     // sacrum and iliac wings
-    let y = 4.6 * pitch;
-    fine.stroke(&[mm(0.0, y), mm(0.0, y + 85.0)], Profile::Solid, |t| 48.0 * (1.0 - 0.75 * t), |_| 0.4 * density);
+    let y = 4.62 * pitch;
+    let x = spine(y);
+    fine.stroke(
+        &[mm(x, y), mm(x, y + 95.0)],
+        Profile::Rimmed(0.3),
+        |t| 50.0 * (1.0 - 0.72 * t),
+        |t| 0.26 * density * smoothstep(0.0, 0.15, t),
+    );
     for side in [-1.0, 1.0] {
+        for k in 0..3 {
+            let hole = mm(x + side * (21.0 - 3.0 * f64::from(k)), y + 22.0 + 19.0 * f64::from(k));
+            fine.stroke(&[hole, hole + mm(0.0, 5.0)], Profile::Solid, |_| 5.0, |_| -0.14 * density);
+        }
         let knots = [
-            mm(side * 36.0, y - 2.0),
-            mm(side * 62.0, y - 34.0),
-            mm(side * 105.0, y - 38.0),
-            mm(side * 135.0, y + 10.0),
-            mm(side * 118.0, y + 60.0),
+            mm(x + side * 40.0, y + 26.0),
+            mm(x + side * 46.0, y - 8.0),
+            mm(x + side * 70.0, y - 32.0),
+            mm(x + side * 106.0, y - 30.0),
+            mm(x + side * 132.0, y + 14.0),
+            mm(x + side * 120.0, y + 62.0),
         ];
-        let wing = curve(&knots, 1.0);
-        fine.stroke(&wing, Profile::Solid, |_| 3.0, |_| 0.5 * density);
-        let blade = [mm(side * 50.0, y + 40.0), mm(side * 100.0, y)];
-        coarse.stroke(&blade, Profile::Solid, |_| 42.0, |_| 0.45 * density);
+        fine.stroke(&curve(&knots, 1.0), Profile::Solid, |_| 2.2, |_| 0.3 * density);
+        let blade = [mm(x + side * 62.0, y + 36.0), mm(x + side * 96.0, y + 4.0)];
+        coarse.stroke(&blade, Profile::Solid, |_| 38.0, |_| 0.3 * density);
     }
 }
 
@@ -197,32 +246,57 @@ fn chest(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
             if r >= 1.0 { 0.0 } else { -(air * (1.0 - r).sqrt() * cut) as f32 }
         });
     }
-    // heart and great vessels
-    let heart = mm(22.0, 55.0);
-    coarse.fill(&[heart], 70.0, |p| {
+    // heart and great vessels, between the lungs
+    let heart = mm(random.between(12.0, 30.0), 0.5 * (base[0] + base[1]) - 45.0);
+    coarse.fill(&[heart], 80.0, |p| {
         let d = p - heart;
-        let r = (d.x / 58.0).powi(2) + ((d.y - 0.35 * d.x) / 52.0).powi(2);
-        if r >= 1.0 { 0.0 } else { (MUSCLE * 95.0 * (1.0 - r).sqrt()) as f32 }
+        let r = (d.x / 58.0).powi(2) + ((d.y - 0.3 * d.x) / 56.0).powi(2);
+        if r >= 1.0 { 0.0 } else { (MUSCLE * 90.0 * (1.0 - r).sqrt() * smoothstep(70.0, 20.0, d.y)) as f32 }
     });
-    for k in 0..9 {
-        let y = apex + 6.0 + 24.0 * f64::from(k);
+    let vessels = [mm(4.0, apex + 40.0), mm(10.0, -40.0), mm(6.0, 20.0)];
+    coarse.stroke(
+        &curve(&vessels, 1.0),
+        Profile::Solid,
+        |t| 24.0 + 8.0 * t,
+        |t| MUSCLE * 55.0 * smoothstep(0.0, 0.2, t) * smoothstep(1.0, 0.6, t),
+    );
+    // branches from both hila
+    for side in [-1.0, 1.0] {
+        for _ in 0..16 {
+            let root = mm(side * random.between(24.0, 34.0), random.between(-30.0, 5.0));
+            let angle = random.between(-1.3, 1.3);
+            let run = mm(side * angle.cos(), angle.sin()) * random.between(30.0, 75.0);
+            let bow = mm(0.0, random.normal(0.0, 6.0));
+            let line = curve(&[root, root + run * 0.5 + bow, root + run], 1.0);
+            coarse.stroke(&line, Profile::Solid, |t| 2.6 * (1.0 - 0.75 * t), |t| 0.16 * (1.0 - 0.7 * t));
+        }
+    }
+    for k in 0..11 {
+        let y = apex + 2.0 + 22.0 * f64::from(k);
+        let shape = body(mm(random.normal(0.0, 0.5), y), (14.5, 18.0), 0.0, 1.2, random);
+        lay_body(fine, &shape, 0.6, false, random);
         for side in [-1.0, 1.0] {
             let out = 60.0 + 60.0 * (f64::from(k) / 5.0).min(1.0);
             let knots = [
                 mm(side * 14.0, y),
-                mm(side * (0.6 * out), y - 4.0),
-                mm(side * (out + 18.0), y + 26.0),
-                mm(side * (out + 14.0), y + 58.0),
-                mm(side * (0.6 * out), y + 92.0),
+                mm(side * (0.6 * out), y - 6.0),
+                mm(side * (out + 16.0), y + 18.0),
+                mm(side * (out + 17.0), y + 46.0),
+                mm(side * (0.8 * out), y + 78.0),
+                mm(side * (0.45 * out), y + 92.0),
             ];
-            fine.stroke(&curve(&knots, 0.8), Profile::Rimmed(1.0), |_| 5.5, |t| 0.26 * (1.0 - 0.4 * t));
+            let strength = random.between(0.14, 0.24);
+            fine.stroke(&curve(&knots, 0.8), Profile::Rimmed(1.2), |_| 5.2, |t| strength * (1.0 - 0.55 * t));
         }
-        let body = [mm(0.0, y), mm(0.0, y + 17.0)];
-        fine.stroke(&body, Profile::Rimmed(0.4), |_| 15.0, |_| 0.35);
     }
     for side in [-1.0, 1.0] {
-        let clavicle = [mm(side * 12.0, apex + 30.0), mm(side * 70.0, apex + 14.0), mm(side * 140.0, apex - 4.0)];
-        fine.stroke(&curve(&clavicle, 0.8), Profile::Rimmed(1.0), |_| 6.0, |_| 0.4);
+        let clavicle = [
+            mm(side * 12.0, apex + 32.0),
+            mm(side * 60.0, apex + 20.0),
+            mm(side * 105.0, apex + 12.0),
+            mm(side * 150.0, apex - 6.0),
+        ];
+        fine.stroke(&curve(&clavicle, 0.8), Profile::Rimmed(1.0), |_| 5.5, |_| 0.3);
     }
 }
 
@@ -251,28 +325,42 @@ fn cervical(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
         (0..9).map(|k| mm(axis(-80.0 + 22.0 * f64::from(k)) - 30.0, -80.0 + 22.0 * f64::from(k))).collect();
     coarse.stroke(&curve(&airway, 1.0), Profile::Solid, |_| 8.0, |_| -0.3);
     // skull base and jaw
-    let skull = mm(6.0, -140.0);
-    coarse.fill(&[skull], 95.0, |p| {
+    let skull = mm(6.0 + random.normal(0.0, 4.0), -142.0);
+    let texture = Wander::new(random, 300.0, 9.0);
+    coarse.fill(&[skull], 98.0, |p| {
         let d = p - skull;
-        let r = ((d.x / 92.0).powi(2) + (d.y / 66.0).powi(2)).sqrt();
-        if r >= 1.0 { 0.0 } else { (1.1 * (1.0 - r * r).sqrt() + if r > 0.93 { 1.2 } else { 0.0 }) as f32 }
-    });
-    let jaw = [mm(-18.0, -95.0), mm(-26.0, -62.0), mm(-50.0, -46.0), mm(-92.0, -44.0)];
-    fine.stroke(&curve(&jaw, 0.6), Profile::Rimmed(0.8), |_| 10.0, |_| 0.6);
-    let height = random.between(12.5, 15.0);
-    for level in 0..8 {
-        let y = -62.0 + f64::from(level) * height * 1.36;
-        let x = axis(y);
-        let body = [mm(x, y), mm(x, y + height)];
-        let half = 8.5 + 0.3 * f64::from(level);
-        fine.stroke(&body, Profile::Rimmed(0.8), |_| half, |_| 0.32);
-        for end in [0.0, height] {
-            fine.stroke(&[mm(x - half, y + end), mm(x + half, y + end)], Profile::Solid, |_| 0.9, |_| 0.3);
+        let r = ((d.x / 92.0).powi(2) + (d.y / 68.0).powi(2)).sqrt();
+        let dense = 0.9 * smoothstep(1.0, 0.82, r) + 0.5 * (-((r - 0.95) / 0.03).powi(2)).exp();
+        if r >= 1.0 {
+            0.0
+        } else {
+            (dense * (1.0 + 0.2 * texture.at(p.x + 150.0) + 0.2 * texture.at(p.y + 320.0))) as f32
         }
-        let facet = [mm(x + half + 3.0, y - 1.0), mm(x + half + 9.0, y + height)];
-        fine.stroke(&facet, Profile::Rimmed(0.9), |_| 5.0, |_| 0.25);
-        let long = if level > 4 { 34.0 } else { 22.0 };
-        let process = [mm(x + half + 14.0, y + 0.7 * height), mm(x + half + 14.0 + long, y + 1.3 * height)];
-        fine.stroke(&process, Profile::Rimmed(0.9), |t| 3.5 + 1.5 * t, |_| 0.2);
+    });
+    let jaw = [mm(-16.0, -104.0), mm(-22.0, -72.0), mm(-38.0, -54.0), mm(-70.0, -50.0), mm(-96.0, -58.0)];
+    fine.stroke(&curve(&jaw, 0.6), Profile::Rimmed(0.6), |t| 10.0 - 2.0 * t, |t| 0.4 * smoothstep(0.0, 0.2, t));
+    let hyoid = [mm(-44.0, -20.0), mm(-62.0, -28.0)];
+    fine.stroke(&hyoid, Profile::Solid, |_| 2.0, |_| 0.25);
+    let height = random.between(12.5, 15.0);
+    let density = random.between(0.7, 1.2);
+    for level in 0..8 {
+        let y = -56.0 + f64::from(level) * height * 1.36;
+        let slope = (axis(y + 5.0) - axis(y - 5.0)) / 10.0;
+        let half = 8.3 + 0.35 * f64::from(level);
+        let shape = body(mm(axis(y), y), (half, height), slope.atan(), 0.6, random);
+        lay_body(fine, &shape, 1.6 * density, false, random);
+        let behind = axis(y) + half;
+        let strength = 0.2 * density * random.between(0.8, 1.2);
+        let facet = [mm(behind + 2.0, y - 0.6 * height), mm(behind + 9.0, y + 0.5 * height)];
+        fine.stroke(&curve(&facet, 0.5), Profile::Rimmed(0.9), |t| 5.0 * (1.0 - 0.4 * t.powi(6)), |_| strength);
+        let long = if level > 4 {
+            30.0
+        } else if level == 0 {
+            26.0
+        } else {
+            17.0
+        } * random.between(0.85, 1.15);
+        let process = [mm(behind + 13.0, y + 0.2 * height), mm(behind + 13.0 + long, y + 0.95 * height)];
+        fine.stroke(&process, Profile::Rimmed(0.9), |t| 3.2 + 1.8 * t - 1.5 * t.powi(8), |_| 0.75 * strength);
     }
 }

@@ -115,7 +115,7 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
     if !scanner.is_dxa() && random.chance(config.nuisance.collimation) {
         collimate(&mut sheet, &place, &scene, &mut random);
     }
-    mark(&mut sheet, scanner, &config.nuisance, frame.column_mm, &mut random);
+    let text_burned_in = mark(&mut sheet, scanner, &config.nuisance, frame.column_mm, &mut random);
 
     let truth = Truth::of_lateral(&scene, &place, (width, height), calcium, labels, &config.plaque);
     Picture {
@@ -127,7 +127,7 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
         },
         truth,
         bits: exposure.bits,
-        text_burned_in: !scanner.is_dxa(),
+        text_burned_in,
         anterior_right: frame.anterior_right,
     }
 }

@@ -184,7 +184,7 @@ fn lay_gas(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
 }
 
 /// An ellipsoid of gas of about `size` mm in radius.
-fn lay_bubble(canvas: &mut Canvas, at: Mm, size: f64, strength: f64, random: &mut Random) {
+pub(crate) fn lay_bubble(canvas: &mut Canvas, at: Mm, size: f64, strength: f64, random: &mut Random) {
     let b = size * random.between(0.55, 1.0);
     let (sin, cos) = random.between(0.0, std::f64::consts::PI).sin_cos();
     let lobe = random.between(0.0, 0.22);
