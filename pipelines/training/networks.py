@@ -16,6 +16,28 @@ SEGMENT_SHAPE = (256, 128)
 WALLS = 2
 
 
+# Side of the window over which the local mean and contrast are taken, pixels, and its step.
+WINDOW = 32
+WINDOW_STEP = 8
+# Added to the local variance (greys -1..1): flat areas stay flat instead of showing their noise.
+CONTRAST_FLOOR = 0.003
+
+
+def see(grey):
+    """[N, 1, H, W] grey values 0..255 -> [N, 2, H, W]: the greys as -1..1, and the same free of local brightness and contrast.
+
+    Exposure differs by orders of magnitude between lung, spine and pelvis, and from film to film; the second channel does not
+    depend on it.
+    """
+    x = grey * (2.0 / 255.0) - 1.0
+    both = torch.cat([x, x * x], dim=1)
+    pad = (WINDOW - WINDOW_STEP) // 2
+    pooled = F.avg_pool2d(both, WINDOW, WINDOW_STEP, pad, count_include_pad=False)
+    mean, square = F.interpolate(pooled, scale_factor=float(WINDOW_STEP), mode="bilinear", align_corners=False).chunk(2, dim=1)
+    contrast = torch.sqrt((square - mean * mean).clamp_min(0.0) + CONTRAST_FLOOR)
+    return torch.cat([x, ((x - mean) / contrast).clamp(-4.0, 4.0) * 0.5], dim=1)
+
+
 class ConvUnit(nn.Sequential):
     """3 x 3 convolution, batch normalisation, ReLU. The normalisation folds into the convolution at export."""
 
@@ -58,7 +80,7 @@ class Merge(nn.Module):
 class Locate(nn.Module):
     """Named vertebral corners as heatmaps, and the kind of view.
 
-    The picture is folded 4 x 4 into channels (no grey value is lost and no full-size map is ever held), an encoder goes
+    The picture and its local contrast are folded 4 x 4 into channels (no grey value is lost and no full-size map is ever held), an encoder goes
     down to stride 64 (8 x 4 cells, which see the sacrum and the ribs at once, so that levels are named from the whole
     picture), and a decoder comes back to stride 4.
 
@@ -67,7 +89,7 @@ class Locate(nn.Module):
 
     def __init__(self, widths=(32, 48, 64, 96, 128), deep_blocks=2):
         super().__init__()
-        self.enter = nn.Sequential(ConvUnit(16, widths[0]), Residual(widths[0]))
+        self.enter = nn.Sequential(ConvUnit(32, widths[0]), Residual(widths[0]))
         blocks = [1, 2, 2, deep_blocks]
         self.down = nn.ModuleList(
             nn.Sequential(ConvUnit(a, b, 2), *[Residual(b) for _ in range(n)])
@@ -80,7 +102,7 @@ class Locate(nn.Module):
         nn.init.constant_(self.heads.bias, -6.0)
 
     def forward(self, image):
-        skips = [self.enter(F.pixel_unshuffle(image * (2.0 / 255.0) - 1.0, 4))]
+        skips = [self.enter(F.pixel_unshuffle(see(image), 4))]
         for down in self.down:
             skips.append(down(skips[-1]))
         y = skips.pop()
@@ -93,7 +115,7 @@ class Locate(nn.Module):
 class Segment(nn.Module):
     """U-net (after Chaplin & Cootes, section 2.6; residual, two output channels with a sigmoid each).
 
-    The region is folded 2 x 2 into channels on the way in and unfolded on the way out, which keeps each pixel its own
+    The region and its local contrast are folded 2 x 2 into channels on the way in and unfolded on the way out, which keeps each pixel its own
     answer at a quarter of the work.
 
     forward: [N, 1, 256, 128] grey values 0..255 -> calcification logits [N, 2, 256, 128] (anterior, posterior wall).
@@ -101,7 +123,7 @@ class Segment(nn.Module):
 
     def __init__(self, widths=(32, 48, 64, 96, 96), dropout=0.1):
         super().__init__()
-        self.enter = nn.Sequential(ConvUnit(4, widths[0]), Residual(widths[0]))
+        self.enter = nn.Sequential(ConvUnit(8, widths[0]), Residual(widths[0]))
         self.down = nn.ModuleList(
             nn.Sequential(ConvUnit(a, b, 2), Residual(b)) for a, b in zip(widths[:-1], widths[1:])
         )
@@ -112,7 +134,7 @@ class Segment(nn.Module):
         nn.init.constant_(self.heads.bias, -4.0)
 
     def forward(self, region):
-        skips = [self.enter(F.pixel_unshuffle(region * (2.0 / 255.0) - 1.0, 2))]
+        skips = [self.enter(F.pixel_unshuffle(see(region), 2))]
         for down in self.down:
             skips.append(down(skips[-1]))
         y = self.dropout(skips.pop())

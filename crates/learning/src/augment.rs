@@ -17,6 +17,10 @@ const ROTATION_MAX_DEG: f64 = 15.0;
 const UNKNOWN_ASPECT_SHARE: f64 = 0.45;
 const UNKNOWN_ASPECT: (f64, f64) = (0.7, 1.4);
 
+/// Share of pictures set into a wider frame, and how much wider at most: large films whose spine is small.
+const WIDE_SHARE: f64 = 0.35;
+const WIDE_MAX: f64 = 2.0;
+
 /// A picture of square pixels made out of another, and where its pixels have gone.
 #[derive(Debug, Clone)]
 pub(crate) struct Variant {
@@ -83,6 +87,13 @@ fn placement(
             }
         }
     }
+    if draw.chance(WIDE_SHARE) {
+        let grow = draw.ratio_between(1.0, WIDE_MAX);
+        let (dx, dy) = ((grow - 1.0) * (right - left), (grow - 1.0) * (bottom - top));
+        let (at_x, at_y) = (draw.between(0.0, 1.0), draw.between(0.0, 1.0));
+        (left, right) = (left - at_x * dx, right + (1.0 - at_x) * dx);
+        (top, bottom) = (top - at_y * dy, bottom + (1.0 - at_y) * dy);
+    }
     let fit = (STAGE.0 / (right - left)).min(STAGE.1 / (bottom - top));
     let scale = fit * draw.between(1.0, LARGEST_OVERSIZE);
     let size = |length: f64| ((length * scale).round() as usize).max(8);
@@ -94,7 +105,13 @@ fn placement(
 /// compression.
 fn greys(picture: &mut Picture, harm: f64, draw: &mut Draw) {
     if draw.chance(0.5) {
-        picture.shade(draw, 0.25);
+        let strength = draw.ratio_between(0.1, 0.6);
+        picture.shade(draw, strength);
+    }
+    if draw.chance(0.4) {
+        let strength = (draw.between(0.2, 0.85) * (0.5 + 0.5 * harm)) as f32;
+        let value = if draw.chance(0.75) { 1.0 } else { 0.0 };
+        picture.veil(draw, strength, value);
     }
     if draw.chance(0.8) {
         let gamma = (0.4 * draw.normal()).exp().clamp(0.35, 2.8) as f32;

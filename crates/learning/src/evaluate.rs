@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::metrics::{mean, median, pearson, r2_identity, spearman};
 use domain::grade::{Aac24, CategoryCut};
-use domain::{Grade, ImagePx, Landmark, Outcome, Point, Segment, SegmentGrade};
+use domain::{ImagePx, Landmark, Outcome, Point, Segment, SegmentGrade};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -23,8 +23,6 @@ pub struct TruthRow {
     pub scanner_maker: String,
     /// By landmark channel; image pixels, `None` where the projection does not show it.
     pub corners: [Option<Point<ImagePx>>; Landmark::COUNT],
-    pub width_px: u32,
-    pub height_px: u32,
     /// Height of a pixel over its width.
     pub aspect: f64,
     /// Grades of what a reader could see, in the order of [`Segment::all`].
@@ -79,15 +77,9 @@ impl TruthRow {
         Aac24::of(&self.visible).total
     }
 
-    /// Whether a reader could score it: a lateral lumbar spine with all corners of L1..L4 in the picture and at least one
-    /// segment that can be assessed.
+    /// Whether a reader could score it: a lateral lumbar spine of which all eight segments can be assessed.
     pub fn is_assessable(&self) -> bool {
-        let inside = |p: Point<ImagePx>| {
-            p.x >= -0.5 && p.y >= -0.5 && p.x <= f64::from(self.width_px) - 0.5 && p.y <= f64::from(self.height_px) - 0.5
-        };
-        self.lateral_lumbar
-            && (4..20).all(|channel| self.corners[channel].is_some_and(inside))
-            && self.visible.iter().any(|s| s.grade().is_some())
+        self.lateral_lumbar && self.total().is_some()
     }
 
     /// Distance in pixel widths.
@@ -130,8 +122,7 @@ pub struct CaseMix {
     pub negatives: usize,
     /// Lateral lumbar images that a reader could score (see [`TruthRow::is_assessable`]).
     pub assessable: usize,
-    /// Of those with a true total: how many, and how many with total 0, in category low, moderate, high.
-    pub with_total: usize,
+    /// Of those: how many with total 0, in category low, moderate, high.
     pub total_zero: usize,
     pub low: usize,
     pub moderate: usize,
@@ -234,7 +225,6 @@ fn case_mix(truth: &[TruthRow], cut: CategoryCut) -> CaseMix {
         images: truth.len(),
         negatives: truth.iter().filter(|t| !t.lateral_lumbar).count(),
         assessable: truth.iter().filter(|t| t.is_assessable()).count(),
-        with_total: totals.len(),
         total_zero: totals.iter().filter(|t| **t == 0.0).count(),
         low: of(0),
         moderate: of(1),
@@ -336,8 +326,8 @@ impl Evaluation {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
         let _ = writeln!(
             text,
-            "case mix: {} images, {} of them negatives, {} assessable; true totals {}: {} are 0, {} low, {} moderate, {} high, mean {}",
-            mix.images, mix.negatives, mix.assessable, mix.with_total, mix.total_zero, mix.low, mix.moderate, mix.high,
+            "case mix: {} images, {} of them negatives, {} assessable: {} of total 0, {} low, {} moderate, {} high, mean {}",
+            mix.images, mix.negatives, mix.assessable, mix.total_zero, mix.low, mix.moderate, mix.high,
             number(mix.mean_total, 2)
         );
         let _ = writeln!(text, "negatives excluded %: {}", number(self.negatives_excluded_pct, 1));
@@ -378,11 +368,6 @@ impl Evaluation {
         }
         text
     }
-}
-
-/// Segments in the order of [`Segment::all`] out of nullable grades; a missing grade is given `reason`.
-pub fn segments_of(grades: [Option<u8>; Segment::COUNT], reason: domain::grade::NotAssessable) -> [SegmentGrade; Segment::COUNT] {
-    grades.map(|g| g.and_then(Grade::new).map_or(SegmentGrade::NotAssessable(reason), SegmentGrade::Assessed))
 }
 
 #[cfg(test)]

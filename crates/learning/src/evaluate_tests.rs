@@ -1,5 +1,10 @@
 use super::*;
+use domain::Grade;
 use domain::grade::NotAssessable;
+
+fn segments_of(grades: [Option<u8>; 8], reason: NotAssessable) -> [SegmentGrade; 8] {
+    grades.map(|g| g.and_then(Grade::new).map_or(SegmentGrade::NotAssessable(reason), SegmentGrade::Assessed))
+}
 
 /// Vertebrae 100 px high, 120 px apart from head to foot, anterior at x = 200, posterior at x = 320.
 fn corners(shift: f64) -> [Option<Point<ImagePx>>; 26] {
@@ -17,8 +22,6 @@ fn truth(id: &str, grades: [u8; 8]) -> TruthRow {
         lateral_lumbar: true,
         scanner_maker: "A".into(),
         corners: corners(0.0),
-        width_px: 600,
-        height_px: 1000,
         aspect: 1.0,
         visible: segments_of(grades.map(Some), NotAssessable::OutsideImage),
     }
@@ -117,7 +120,7 @@ fn missing_grades_count_as_missed_or_invented_and_never_as_zero() {
 #[test]
 fn a_cut_level_is_not_asked_for_and_a_lost_image_is_counted() {
     let mut cut = truth("a", [0; 8]);
-    cut.height_px = 500;
+    cut.visible[6] = SegmentGrade::NotAssessable(NotAssessable::OutsideImage);
     assert!(!cut.is_assessable());
     let result = evaluate(&[cut, truth("b", [0; 8])], &[], CategoryCut::default()).unwrap();
     assert_eq!((result.all.assessable, result.without_row), (1, 2));

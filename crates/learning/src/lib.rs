@@ -12,8 +12,10 @@ mod picture;
 pub mod shape_fit;
 mod shards;
 pub mod training_set;
+pub mod truth_table;
 
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, ReadRow, Status, TruthRow, evaluate};
 pub use shape_fit::fit_shape;
 pub use training_set::{Task, TrainingSet};
+pub use truth_table::read_truth;

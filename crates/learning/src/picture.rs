@@ -160,6 +160,24 @@ impl Picture {
         }
     }
 
+    /// Blends towards `value` on one side of a soft, slightly turned edge: the over-exposed pelvis, the dark lung. `strength` is the
+    /// share of blending far beyond the edge.
+    pub fn veil(&mut self, draw: &mut Draw, strength: f32, value: f32) {
+        let turn = (draw.between(-25.0, 25.0) + if draw.chance(0.7) { 90.0 } else { 90.0 * draw.below(4) as f64 }).to_radians();
+        let (nx, ny) = (turn.cos() as f32, turn.sin() as f32);
+        let reach = 0.5 * (nx.abs() * self.width as f32 + ny.abs() * self.height as f32);
+        let middle = reach * draw.between(-0.3, 0.7) as f32;
+        let softness = 1.0 / (reach * draw.between(0.1, 0.8) as f32).max(1.0);
+        let (cx, cy) = (0.5 * self.width as f32, 0.5 * self.height as f32);
+        for (y, line) in self.values.chunks_exact_mut(self.width).enumerate() {
+            let base = ny * (y as f32 - cy) - nx * cx - middle;
+            for (x, pixel) in line.iter_mut().enumerate() {
+                let t = ((nx * x as f32 + base) * softness + 0.5).clamp(0.0, 1.0);
+                *pixel += strength * t * t * (3.0 - 2.0 * t) * (value - *pixel);
+            }
+        }
+    }
+
     /// Binomial smoothing, `passes` times (variance half a square pixel each).
     pub fn blur(&mut self, passes: usize) {
         let mut line = vec![0f32; self.width.max(self.height)];

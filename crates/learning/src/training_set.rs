@@ -282,3 +282,7 @@ fn segment_parts(samples: &[SegmentSample]) -> [Part; 3] {
         Part::bytes("labels", &shape, samples.iter().map(|s| s.labels.as_slice())),
     ]
 }
+
+#[cfg(test)]
+#[path = "training_set_tests.rs"]
+mod tests;
