@@ -11,10 +11,11 @@ use crate::statistics::Statistics;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Computes rows in the one shape.
 pub(crate) trait Compute {
@@ -39,16 +40,29 @@ pub(crate) struct Job {
     deadline: Option<Instant>,
     queued_at: Instant,
     answer: oneshot::Sender<Result<Vec<Bytes>>>,
-    /// One for each row, given back when the job ends in whatever way.
-    _room: OwnedSemaphorePermit,
+    /// One permit for each row, given back when the job ends in whatever way.
+    room: OwnedSemaphorePermit,
+    /// Dropped after the answer was sent.
+    inside: TaskTrackerToken,
 }
 
-/// The way in. Closed when dropped or when `close` is called; what is inside by then is still answered.
+impl Job {
+    fn end(self, answer: Result<Vec<Bytes>>) {
+        let Job { answer: caller, room, inside, .. } = self;
+        // Room first: who has an answer may ask again at once.
+        drop(room);
+        // A caller that has gone does not need to know.
+        let _ = caller.send(answer);
+        drop(inside);
+    }
+}
+
+/// The way in. What is inside when it is dropped is still answered, if anybody waits for it.
 pub(crate) struct Queue {
     jobs: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
     rows_max: usize,
-    closing: AtomicBool,
+    inside: TaskTracker,
     statistics: Arc<Statistics>,
 }
 
@@ -60,7 +74,7 @@ pub(crate) struct Jobs(mpsc::UnboundedReceiver<Job>);
 pub(crate) fn queue(rows_max: usize, statistics: Arc<Statistics>) -> (Queue, Jobs) {
     let (jobs, receiver) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(rows_max));
-    (Queue { jobs, room, rows_max, closing: AtomicBool::new(false), statistics }, Jobs(receiver))
+    (Queue { jobs, room, rows_max, inside: TaskTracker::new(), statistics }, Jobs(receiver))
 }
 
 impl Queue {
@@ -87,9 +101,6 @@ impl Queue {
         deadline: Option<Instant>,
         answer: oneshot::Sender<Result<Vec<Bytes>>>,
     ) -> Result<()> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(stopping());
-        }
         if rows == 0 || rows > self.rows_max {
             return Err(Error::new(
                 ErrorKind::Request,
@@ -107,7 +118,8 @@ impl Queue {
             ),
             TryAcquireError::Closed => stopping(),
         })?;
-        self.jobs.send(Job { inputs, rows, deadline, queued_at, answer, _room: room }).map_err(|_| stopped())
+        let inside = self.inside.token();
+        self.jobs.send(Job { inputs, rows, deadline, queued_at, answer, room, inside }).map_err(|_| stopped())
     }
 
     /// Rows that wait or are being computed.
@@ -117,16 +129,14 @@ impl Queue {
 
     /// Refuses all further requests, and waits until those inside are answered.
     pub async fn drain(&self) {
-        self.closing.store(true, Ordering::Release);
-        // Room comes back as jobs end; once all of it is here, nothing is inside.
-        let all = self.room.acquire_many(self.rows_max as u32).await;
         self.room.close();
-        drop(all);
+        self.inside.close();
+        self.inside.wait().await;
     }
 
     /// Whether requests are taken: not closing, and the thread behind lives.
     pub fn is_open(&self) -> bool {
-        !self.closing.load(Ordering::Acquire) && !self.jobs.is_closed()
+        !self.room.is_closed() && !self.jobs.is_closed()
     }
 }
 
@@ -191,13 +201,12 @@ impl Pending {
         } else {
             statistics.succeeded(times);
         }
-        let _ = self.job.answer.send(Ok(outputs));
+        self.job.end(Ok(outputs));
     }
 
     fn fail(self, error: Error, statistics: &Statistics) {
         statistics.failed(error.kind());
-        // A caller that has gone does not need to know.
-        let _ = self.job.answer.send(Err(error));
+        self.job.end(Err(error));
     }
 }
 
@@ -365,3 +374,6 @@ fn checked(outputs: Result<Vec<Bytes>>, rows: usize) -> Result<Vec<Bytes>> {
     }
     Ok(outputs)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,10 @@ pub(crate) struct Engine {
 /// Where the rows of one input are brought together, padding included.
 struct Staging {
     spec: TensorSpec,
+    buffer: Buffer,
+}
+
+struct Buffer {
     /// Eight-byte words, so that every element type is aligned.
     words: Vec<u64>,
     bytes: usize,
@@ -54,7 +58,8 @@ impl Engine {
 
     /// Runs a batch of zeros, so that the first request does not pay for memory and kernels being set up.
     pub fn warm_up(&mut self) -> Result<()> {
-        let pieces: Vec<Vec<Bytes>> = self.inputs.iter().map(|input| vec![Bytes::from(vec![0; input.bytes])]).collect();
+        let pieces: Vec<Vec<Bytes>> =
+            self.inputs.iter().map(|input| vec![Bytes::from(vec![0; input.buffer.bytes])]).collect();
         let rows = self.batch_rows;
         match self.compute(&pieces, rows) {
             Ok(_) => Ok(()),
@@ -171,15 +176,17 @@ fn compare(
 impl Staging {
     fn new(spec: &TensorSpec, batch_rows: usize) -> Staging {
         let bytes = spec.row_bytes() * batch_rows;
-        Staging { spec: spec.clone(), words: vec![0; bytes.div_ceil(8)], bytes }
+        Staging { spec: spec.clone(), buffer: Buffer { words: vec![0; bytes.div_ceil(8)], bytes } }
     }
+}
 
+impl Buffer {
     /// The whole input of the shape: `pieces` as they are when they fill it and are aligned, else copied together and
     /// padded with zeros.
-    fn fill<'a>(&'a mut self, pieces: &'a [Bytes]) -> &'a [u8] {
+    fn fill<'a>(&'a mut self, dtype: Dtype, pieces: &'a [Bytes]) -> &'a [u8] {
         if let [only] = pieces
             && only.len() == self.bytes
-            && (only.as_ptr() as usize).is_multiple_of(self.spec.dtype.size_bytes())
+            && (only.as_ptr() as usize).is_multiple_of(dtype.size_bytes())
         {
             return only;
         }
@@ -267,9 +274,9 @@ impl Compute for Engine {
             .iter_mut()
             .zip(inputs)
             .map(|(staging, pieces)| {
-                let spec = staging.spec.clone();
-                let value = input_value(&spec, *batch_rows, staging.fill(pieces))?;
-                Ok((Cow::Owned(spec.name), value))
+                let Staging { spec, buffer } = staging;
+                let value = input_value(spec, *batch_rows, buffer.fill(spec.dtype, pieces))?;
+                Ok((Cow::Borrowed(spec.name.as_str()), value))
             })
             .collect::<Result<Vec<(Cow<'_, str>, SessionInputValue<'_>)>>>()?;
         let mut outputs = session

@@ -3,18 +3,28 @@
 //! The only crate that knows `ort` and `tonic`. A stage sees tensors and nothing else (invariant 2).
 
 mod batcher;
+pub mod client;
+pub mod conformance;
+mod connections;
 mod engine;
 pub mod error;
+pub mod golden;
+mod grpc;
 pub mod manifest;
+mod metrics;
+pub mod protocol;
 pub mod runtime;
+pub mod server;
 pub mod session;
 pub mod stage;
 pub mod statistics;
 pub mod tensor;
 
+pub use client::{ClientConfig, StageClient};
 pub use error::{Error, ErrorKind, Result};
 pub use manifest::{ModelManifest, TensorSpec};
 pub use runtime::Runtime;
+pub use server::{Listeners, Server, ServerConfig};
 pub use session::{Device, Session, SessionConfig};
 pub use stage::Stage;
 pub use tensor::{Dtype, Tensor, TensorBatch};

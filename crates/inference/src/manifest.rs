@@ -244,6 +244,29 @@ impl ModelManifest {
         ModelManifest::parse(&text, &folder).map_err(|error| error.with_prefix(&format!("manifest {}", path.display())))
     }
 
+    /// The manifests of all models in `folder`, in the order of their file names: for each `NAME.onnx` there is `NAME.toml`.
+    ///
+    /// # Errors
+    /// Kind `Manifest` when the folder cannot be read, holds no model, or when a manifest is missing or wrong.
+    pub fn read_folder(folder: &Path) -> Result<Vec<ModelManifest>> {
+        let cannot = |error: std::io::Error| {
+            Error::caused(ErrorKind::Manifest, format!("model folder {} cannot be read", folder.display()), error)
+        };
+        let mut models = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(cannot)? {
+            let path = entry.map_err(cannot)?.path();
+            if path.extension().is_some_and(|extension| extension == "onnx") {
+                models.push(path);
+            }
+        }
+        if models.is_empty() {
+            let message = format!("model folder {} holds no .onnx file", folder.display());
+            return Err(Error::new(ErrorKind::Manifest, message));
+        }
+        models.sort();
+        models.into_iter().map(|model| ModelManifest::read(&model.with_extension("toml"))).collect()
+    }
+
     /// Checks the text of a manifest that lies in `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<ModelManifest> {
         let contents: Contents =
@@ -502,6 +525,20 @@ mod tests {
     fn a_missing_manifest_names_the_file() {
         let error = ModelManifest::read(Path::new("no/such/model.toml")).unwrap_err();
         assert!(error.to_string().contains("no/such/model.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_models_has_a_manifest_for_each() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+        let manifests = ModelManifest::read_folder(&models).unwrap();
+        let names: Vec<&str> = manifests.iter().map(ModelManifest::name).collect();
+        assert_eq!(names, ["conv", "fixed", "identity", "picky", "scale", "types"]);
+        let folder = tempfile::tempdir().unwrap();
+        let error = ModelManifest::read_folder(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("holds no .onnx file"), "{error}");
+        std::fs::write(folder.path().join("alone.onnx"), "").unwrap();
+        let error = ModelManifest::read_folder(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("alone.toml"), "{error}");
     }
 
     fn image(rows: usize) -> Tensor {

@@ -10,6 +10,7 @@ use crate::statistics::Statistics;
 use crate::tensor::{Tensor, TensorBatch};
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Most rows that a queue may be set to hold.
@@ -69,7 +70,8 @@ pub struct SessionConfig {
     pub batch_rows: Option<usize>,
     /// How long a row waits for others while the device is free, at most 10 s. Default 2 ms; 0 for none.
     pub longest_delay: Duration,
-    /// Most rows waiting or being computed, 1 to 65,536; more are refused as `Overloaded`. Default 256.
+    /// Most rows waiting or being computed, from the manifest's `batch.max` to 65,536; more are refused as `Overloaded`.
+    /// Default 256.
     pub queue_rows: usize,
 }
 
@@ -98,8 +100,12 @@ impl SessionConfig {
         if !(1..=BATCH_ROWS_MAX).contains(&rows) {
             return refuse(format!("batch_rows must be 1 to {BATCH_ROWS_MAX}, not {rows}"));
         }
-        if !(1..=QUEUE_ROWS_MAX).contains(&self.queue_rows) {
-            return refuse(format!("queue_rows must be 1 to {QUEUE_ROWS_MAX}, not {}", self.queue_rows));
+        let longest = manifest.batch().max;
+        if !(longest..=QUEUE_ROWS_MAX).contains(&self.queue_rows) {
+            return refuse(format!(
+                "queue_rows must be {longest} (the longest request) to {QUEUE_ROWS_MAX}, not {}",
+                self.queue_rows
+            ));
         }
         if self.longest_delay > DELAY_MAX {
             return refuse(format!("longest_delay must be at most {DELAY_MAX:?}, not {:?}", self.longest_delay));
@@ -108,13 +114,16 @@ impl SessionConfig {
     }
 }
 
-/// A loaded model. Shared by reference; its thread ends when the last owner drops it, after answering what is inside.
+/// A loaded model, shared by reference. Dropping it ends its thread and waits for that, which takes no longer than the
+/// batch that is being computed: nobody waits for what else is inside.
 pub struct Session {
     manifest: ModelManifest,
     config: SessionConfig,
     batch_rows: usize,
-    queue: Queue,
+    /// `None` only while being dropped: closing it ends the thread.
+    queue: Option<Queue>,
     statistics: Arc<Statistics>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Session {
@@ -153,7 +162,7 @@ impl Session {
                 }
             }
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("model {}", manifest.name()))
             .spawn(work)
             .map_err(|error| Error::caused(ErrorKind::Settings, "no thread could be started for a model", error))?;
@@ -169,7 +178,7 @@ impl Session {
             batch_rows,
             "model loaded"
         );
-        Ok(Session { manifest, config, batch_rows, queue, statistics })
+        Ok(Session { manifest, config, batch_rows, queue: Some(queue), statistics, thread: Some(thread) })
     }
 
     pub fn config(&self) -> &SessionConfig {
@@ -187,17 +196,30 @@ impl Session {
 
     /// Rows that wait or are being computed.
     pub fn pending_rows(&self) -> usize {
-        self.queue.pending_rows()
+        self.queue.as_ref().map_or(0, Queue::pending_rows)
     }
 
     /// Whether requests are taken: false while draining and after the thread has died.
     pub fn is_ready(&self) -> bool {
-        self.queue.is_open()
+        self.queue.as_ref().is_some_and(Queue::is_open)
     }
 
     /// Refuses further requests as `Unavailable`, and returns when all that were accepted are answered.
     pub async fn drain(&self) {
-        self.queue.drain().await;
+        if let Some(queue) = &self.queue {
+            queue.drain().await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(model = self.manifest.name(), "the thread of a model panicked");
+        }
     }
 }
 
@@ -217,9 +239,11 @@ impl Stage for Session {
 
     async fn infer(&self, batch: TensorBatch) -> Result<Vec<Tensor>> {
         let deadline = batch.deadline();
-        let (inputs, rows) = self.manifest.arrange_inputs(batch)?;
+        let arranged = self.manifest.arrange_inputs(batch);
+        let (inputs, rows) = arranged.inspect_err(|error| self.statistics.failed(error.kind()))?;
         let inputs = inputs.into_iter().map(Tensor::into_bytes).collect();
-        let outputs = self.queue.ask(inputs, rows, deadline).await?;
+        let queue = self.queue.as_ref().ok_or_else(|| Error::new(ErrorKind::Bug, "a dropped session was asked"))?;
+        let outputs = queue.ask(inputs, rows, deadline).await?;
         self.manifest
             .outputs()
             .iter()

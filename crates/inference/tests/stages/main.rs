@@ -1,5 +1,8 @@
 //! Tests with real models. They need the ONNX Runtime library: `make test` sets ORT_DYLIB_PATH to the pinned one.
 
+mod overhead;
+mod retry;
+mod service;
 mod session;
 
 use inference::{ModelManifest, Runtime, Session, SessionConfig, Tensor};
@@ -52,4 +55,14 @@ pub fn pictures(rows: usize, row_shape: &[usize], seed: u32) -> Tensor {
         .collect();
     let shape: Vec<usize> = std::iter::once(rows).chain(row_shape.iter().copied()).collect();
     Tensor::new("image", &shape, values).unwrap()
+}
+
+/// A copy of a manifest and its model in a folder of its own, with one text replaced by another.
+pub fn changed(name: &str, from: &str, to: &str) -> (tempfile::TempDir, ModelManifest) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(models().join(format!("{name}.toml"))).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::copy(models().join(format!("{name}.onnx")), folder.path().join(format!("{name}.onnx"))).unwrap();
+    let manifest = ModelManifest::parse(&text.replacen(from, to, 1), folder.path()).unwrap();
+    (folder, manifest)
 }

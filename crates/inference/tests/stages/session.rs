@@ -1,21 +1,11 @@
 //! Loading, refusing and computing in this process.
 
-use crate::{manifest, models, pictures, prompt, runtime, session};
+use crate::{changed, manifest, models, pictures, prompt, runtime, session};
 use half::f16;
 use inference::statistics::FailureReason;
 use inference::tensor::named;
 use inference::{Device, ErrorKind, ModelManifest, Session, SessionConfig, Stage, Tensor, TensorBatch};
 use std::path::Path;
-
-/// A copy of a manifest and its model in a folder of its own, with one text replaced by another.
-fn changed(name: &str, from: &str, to: &str) -> (tempfile::TempDir, ModelManifest) {
-    let folder = tempfile::tempdir().unwrap();
-    let text = std::fs::read_to_string(models().join(format!("{name}.toml"))).unwrap();
-    assert!(text.contains(from), "{from}");
-    std::fs::copy(models().join(format!("{name}.onnx")), folder.path().join(format!("{name}.onnx"))).unwrap();
-    let manifest = ModelManifest::parse(&text.replacen(from, to, 1), folder.path()).unwrap();
-    (folder, manifest)
-}
 
 fn refused(manifest: ModelManifest, config: SessionConfig) -> Option<inference::Error> {
     let runtime = runtime()?;
@@ -167,7 +157,7 @@ fn settings_out_of_range_and_devices_that_are_not_there_are_refused() {
     let wrong = |config: SessionConfig| refused(manifest("scale"), config);
     let Some(error) = wrong(SessionConfig { threads: 0, ..prompt() }) else { return };
     assert!(error.to_string().contains("threads must be 1 to 256"), "{error}");
-    let error = wrong(SessionConfig { queue_rows: 0, ..prompt() }).unwrap();
+    let error = wrong(SessionConfig { queue_rows: 15, ..prompt() }).unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
     // The pinned library is the CPU build.
     let error = wrong(SessionConfig { device: Device::Cuda(0), ..prompt() }).unwrap();
