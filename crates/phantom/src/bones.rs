@@ -79,8 +79,8 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
     // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
     let width = body.depth * 1.35;
     let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.8, 1.2);
-    let shell = 0.15 * density * random.between(0.7, 1.3);
-    let plate = 0.40 * density * random.between(0.85, 1.15);
+    let shell = 0.11 * density * random.between(0.7, 1.3);
+    let plate = 0.44 * density * random.between(0.85, 1.15);
     let texture = Wander::new(random, 400.0, 1.6);
     let texture_phase = random.between(0.0, 300.0);
     let coarse = Wander::new(random, 400.0, 7.0);
@@ -154,7 +154,7 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         let joint = root - f * (11.0 * scale) + wobble(random, 0.6);
         let pedicle = curve(&[root + f * 1.5, root.lerp(joint, 0.5), joint], 0.5);
         let half = 0.2 * h * random.between(0.85, 1.1);
-        let strength = 0.17 * density * random.between(0.8, 1.2);
+        let strength = 0.17 * density * random.between(0.8, 1.2) * if index == L5 { 0.75 } else { 1.0 };
         canvas.stroke(
             &pedicle,
             Profile::Rimmed(1.1),

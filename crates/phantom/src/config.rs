@@ -296,7 +296,8 @@ pub struct Imaging {
     /// Multiplier of the scanner's blur. Default .9 and 1.25.
     pub blur_min: f64,
     pub blur_max: f64,
-    /// Standard deviation of the logarithm of the contrast curve's slope. Default .1.
+    /// Standard deviation of the logarithm of the contrast curve's slope; twice as much for edge enhancement and
+    /// equalisation. Default .1.
     pub contrast_spread: f64,
     /// Standard deviation of the patient's rotation in the picture, degrees, and its largest value. Default 3 and 10.
     pub rotation_sd_deg: f64,

@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::scene::Scene;
 use crate::spine::{L3, L5, T12};
 use crate::vessel::label;
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster};
+use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 /// A grey picture being finished.
 pub(crate) struct Sheet<'a> {
@@ -196,7 +196,8 @@ pub(crate) fn mark(
         let word = words[random.below(words.len())];
         let letter = random.between(9.0, 17.0) / column_mm;
         let scale = letter / 32.0;
-        let length = 20.0 * word.len() as f64 * scale;
+        let letter_width = get_raster_width(FontWeight::Bold, RasterHeight::Size32) as f64;
+        let length = letter_width * word.len() as f64 * scale;
         let (x, y) = at_corner(random, length * 1.2, letter * 1.2);
         if random.chance(0.5) {
             // a stamped label: black on a white plate

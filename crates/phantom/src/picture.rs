@@ -49,6 +49,8 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
     let lift = random.bounded(0.0, 0.35 * config.imaging.contrast_spread, 2.0);
     let scatter_by = random.lognormal(1.0, 0.2);
     let soft_by = random.lognormal(1.0, 0.15);
+    let processing = 2.0 * config.imaging.contrast_spread;
+    let (equalise_by, sharpen_by) = (random.lognormal(1.0, processing), random.lognormal(1.0, processing));
 
     let place = frame.placement();
     let (width, height) = (frame.width, frame.height);
@@ -70,6 +72,8 @@ pub(crate) fn take_lateral(config: &Config, sitting: &Sitting, rows_max: Option<
         scatter: style.scatter * scatter_by,
         window: style.window / steep,
         middle: (style.middle + lift).clamp(0.25, 0.7),
+        equalise: (style.equalise * equalise_by).min(0.75),
+        sharpen: (style.sharpen * sharpen_by).min(2.5),
         ..Exposure::of(&style, reference)
     };
 

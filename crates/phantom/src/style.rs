@@ -78,10 +78,10 @@ impl Scanner {
             columns: (1000, 2800),
             top_body: (6.3, 8.7),
             blur_mm: 0.16,
-            noise: 0.0055,
+            noise: 0.0036,
             scatter: 0.55,
             soft: 1.0,
-            window: 5.6,
+            window: 4.9,
             middle: 0.5,
             equalise: 0.3,
             sharpen: 0.8,
@@ -154,7 +154,7 @@ impl Scanner {
                 software: "A14",
                 spacing: (0.15, 0.15),
                 bits: 10,
-                noise: 0.0075,
+                noise: 0.0048,
                 blur_mm: 0.19,
                 ..film
             },
@@ -165,7 +165,7 @@ impl Scanner {
                 software: "NIM2112",
                 spacing: (0.10, 0.16),
                 monochrome1: true,
-                noise: 0.007,
+                noise: 0.0045,
                 equalise: 0.42,
                 sharpen: 1.1,
                 ..film
@@ -194,7 +194,7 @@ impl Scanner {
                 software: "VF10",
                 spacing: (0.144, 0.16),
                 bits: 14,
-                window: 6.2,
+                window: 5.4,
                 ..film
             },
             Scanner::DigitisedFilm => Style {
@@ -206,7 +206,7 @@ impl Scanner {
                 rows: (1500, 2400),
                 columns: (900, 2000),
                 blur_mm: 0.22,
-                noise: 0.009,
+                noise: 0.006,
                 scatter: 0.7,
                 equalise: 0.0,
                 sharpen: 0.0,

@@ -289,7 +289,7 @@ fn lay_shadow(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     let t11 = scene.spine.bodies[T12 + 1].centre();
     if random.chance(0.5) {
         let start = mm(t11.x - random.between(20.0, 110.0), t11.y - 170.0);
-        let end = mm(t11.x - random.between(60.0, 150.0), t11.y + random.between(-30.0, 60.0));
+        let end = mm(t11.x - random.between(190.0, 270.0), t11.y + random.between(-40.0, 140.0));
         let half = random.between(24.0, 36.0);
         let line = curve(&[start, start.lerp(end, 0.5) + mm(random.normal(0.0, 8.0), 0.0), end], 2.0);
         canvas.stroke(&line, Profile::Solid, |_| half, |_| MUSCLE * half * 1.1);
