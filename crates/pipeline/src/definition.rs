@@ -6,6 +6,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use domain::grade::CategoryCut;
 use domain::{Digest, Extent, TieRule};
+use scoring::region::{REGION_HEIGHT, REGION_WIDTH, ROWS_PER_LEVEL};
+use scoring::rules::{MidlineRule, ScoringRules};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -14,13 +16,11 @@ use toml::Spanned;
 
 /// Name of the file inside a pipeline's directory.
 pub const DEFINITION_FILE: &str = "pipeline.toml";
-/// Size of the canonical region that this program reads, and rows per level (Chaplin & Cootes, section 2.5).
-const REGION_WIDTH_PX: u32 = 128;
-const REGION_HEIGHT_PX: u32 = 256;
-const ROWS_PER_LEVEL: u32 = 64;
 /// A definition is a page of text; more is a mistake.
 const MAX_DEFINITION_BYTES: u64 = 64 * 1024;
 const MAX_MODALITIES: usize = 32;
+/// Thresholds at 0 or 1 would let everything pass, or nothing.
+const PROBABILITY: RangeInclusive<f64> = 0.01..=0.99;
 
 /// A checked pipeline definition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,14 +77,6 @@ pub struct Segment {
     pub threshold: f64,
 }
 
-/// How the line between anterior and posterior calcium is placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MidlineRule {
-    /// The vertical line of least sigmoid cost (Chaplin & Cootes, equation 1), the shape model's midline as tie-break.
-    Sigmoid,
-}
-
 /// How rows of calcium become grades.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
@@ -93,6 +85,8 @@ pub struct Score {
     pub midline: MidlineRule,
     /// Plaques shorter than this along the wall do not count, mm; 0 counts all, as in the paper.
     pub min_plaque_mm: f64,
+    /// Largest share of a segment's rows without a view of the wall, 0..0.9; beyond it the segment is not assessable.
+    pub max_hidden_share: f64,
 }
 
 /// When a person should look.
@@ -130,6 +124,23 @@ impl PipelineDefinition {
     /// `name version`, as readings and rows carry it.
     pub fn label(&self) -> String {
         format!("{} {}", self.name, self.version)
+    }
+
+    /// The parameters between the networks' outputs and a reading.
+    pub fn rules(&self) -> ScoringRules {
+        ScoringRules {
+            rule: self.score.rule,
+            extent: self.score.extent,
+            midline: self.score.midline,
+            min_plaque_mm: self.score.min_plaque_mm,
+            threshold: self.segment.threshold,
+            margin_sd: self.region.margin_sd,
+            min_confidence: self.locate.min_confidence,
+            min_vertebral_height_px: self.accept.min_vertebral_height_px,
+            flag_below_confidence: self.review.flag_below_confidence,
+            max_hidden_share: self.score.max_hidden_share,
+            categories: self.category,
+        }
     }
 
     /// Digest of everything that can change a reading: not of comments, order, or the summary.
@@ -202,6 +213,7 @@ struct RawScore {
     extent: Extent,
     midline: MidlineRule,
     min_plaque_mm: Spanned<f64>,
+    max_hidden_share: Spanned<f64>,
 }
 
 #[derive(Deserialize)]
@@ -226,8 +238,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn definition(&self, raw: Raw) -> Result<PipelineDefinition> {
         let Raw { name, version, summary, accept, locate, region, segment, score, category, review } = raw;
-        let high_from = self.number("category.high_from", category.high_from, 0.0..=24.0)?;
-        let moderate_from = self.number("category.moderate_from", category.moderate_from, 0.0..=high_from)?;
+        let high_from = self.number("category.high_from", category.high_from, 0.2..=24.0)?;
+        // below, so that no band is empty
+        let below_high = high_from - 0.1;
+        let moderate_from = self.number("category.moderate_from", category.moderate_from, 0.1..=below_high)?;
         Ok(PipelineDefinition {
             name: self.plain_name("name", name)?,
             version: self.line("version", version, 32)?,
@@ -237,29 +251,30 @@ impl Check<'_> {
                 min_vertebral_height_px: self.number(
                     "accept.min_vertebral_height_px",
                     accept.min_vertebral_height_px,
-                    1.0..=1000.0,
+                    4.0..=1000.0,
                 )?,
             },
             locate: Locate {
                 model: self.plain_name("locate.model", locate.model)?,
-                min_confidence: self.number("locate.min_confidence", locate.min_confidence, 0.0..=1.0)?,
+                min_confidence: self.number("locate.min_confidence", locate.min_confidence, PROBABILITY)?,
             },
             region: Region {
                 shape_model: self.file_name("region.shape_model", region.shape_model)?,
-                width_px: self.exactly("region.width_px", region.width_px, REGION_WIDTH_PX)?,
-                height_px: self.exactly("region.height_px", region.height_px, REGION_HEIGHT_PX)?,
+                width_px: self.exactly("region.width_px", region.width_px, REGION_WIDTH)?,
+                height_px: self.exactly("region.height_px", region.height_px, REGION_HEIGHT)?,
                 rows_per_level: self.exactly("region.rows_per_level", region.rows_per_level, ROWS_PER_LEVEL)?,
-                margin_sd: self.number("region.margin_sd", region.margin_sd, 0.0..=10.0)?,
+                margin_sd: self.number("region.margin_sd", region.margin_sd, 0.5..=6.0)?,
             },
             segment: Segment {
                 model: self.plain_name("segment.model", segment.model)?,
-                threshold: self.number("segment.threshold", segment.threshold, 0.0..=1.0)?,
+                threshold: self.number("segment.threshold", segment.threshold, PROBABILITY)?,
             },
             score: Score {
                 rule: score.rule,
                 extent: score.extent,
                 midline: score.midline,
-                min_plaque_mm: self.number("score.min_plaque_mm", score.min_plaque_mm, 0.0..=100.0)?,
+                min_plaque_mm: self.number("score.min_plaque_mm", score.min_plaque_mm, 0.0..=50.0)?,
+                max_hidden_share: self.number("score.max_hidden_share", score.max_hidden_share, 0.0..=0.9)?,
             },
             category: CategoryCut { moderate_from, high_from },
             review: Review {
@@ -286,16 +301,16 @@ impl Check<'_> {
         Ok(number)
     }
 
-    fn exactly(&self, key: &str, value: Spanned<u32>, only: u32) -> Result<u32> {
+    fn exactly(&self, key: &str, value: Spanned<u32>, only: usize) -> Result<u32> {
         let number = *value.get_ref();
-        if number != only {
+        if number as usize != only {
             return Err(self.refuse(
                 key,
                 &value,
                 format!("is {number}, but this program reads regions of {only} only"),
             ));
         }
-        Ok(only)
+        Ok(number)
     }
 
     fn plain_name(&self, key: &str, value: Spanned<String>) -> Result<String> {

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Unreachable,
     /// A store or broker refused us: mend credentials, permissions or settings.
     Refused,
+    /// The connection that brought a message is gone: the message comes again, here or elsewhere.
+    Lost,
     /// The broker has no room: wait for consumers.
     QueueFull,
     /// A message that is not what its schema says.
@@ -60,7 +62,7 @@ impl Error {
         match self.kind {
             ErrorKind::Definition | ErrorKind::Refused | ErrorKind::NewerMessage => Fault::Misconfigured,
             ErrorKind::Source | ErrorKind::Message => Fault::InvalidInput,
-            ErrorKind::Unreachable | ErrorKind::Cancelled => Fault::Transient { retry_after: None },
+            ErrorKind::Unreachable | ErrorKind::Lost | ErrorKind::Cancelled => Fault::Transient { retry_after: None },
             ErrorKind::QueueFull => Fault::Overloaded,
             ErrorKind::Below(fault) => fault,
             ErrorKind::Bug => Fault::Bug,
@@ -103,5 +105,12 @@ pub(crate) fn of_store(error: &object_store::Error, doing: &str) -> Error {
             format!("{doing}: an object key that cannot be addressed (empty, `.` or `..` between slashes)"),
         ),
         _ => Error::new(ErrorKind::Unreachable, format!("{doing}: the object store did not answer; try again later")),
+    }
+}
+
+impl From<lake::Error> for Error {
+    fn from(error: lake::Error) -> Error {
+        let fault = error.fault();
+        Error::caused(ErrorKind::Below(fault), "the lake", error)
     }
 }

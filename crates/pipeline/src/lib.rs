@@ -20,10 +20,30 @@
 //!
 //! This crate fences lapin: no other crate knows of AMQP.
 
+mod batches;
+pub mod commit;
 pub mod definition;
+#[cfg(test)]
+mod distributed_tests;
 mod error;
 pub mod job;
+pub mod ledger;
+pub mod metrics;
+pub mod pipeline;
+pub mod progress;
 pub mod queue;
+pub mod run;
+#[cfg(test)]
+mod schema_tests;
 pub mod source;
+pub mod steps;
+pub mod submit;
+#[cfg(test)]
+mod testing;
+pub mod worker;
 
+pub use batches::BatchLimits;
 pub use error::{Error, ErrorKind, Result};
+pub use pipeline::Pipeline;
+pub use source::Source;
+pub use steps::Steps;

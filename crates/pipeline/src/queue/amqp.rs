@@ -5,7 +5,7 @@
 //! is spent the caller gets `Unreachable` and the process exits. The end of a consumer's stream is such a break (since
 //! 4.3 the server cancels consumers that hold a message too long). Every call has a time limit.
 
-use super::topology::{DELIVERY_LIMIT, Lane, MAX_MESSAGES};
+use super::topology::{Lane, MAX_MESSAGES};
 use super::{Broker, Consumer, Delivery, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -49,6 +49,9 @@ pub struct AmqpSettings {
     pub url: String,
     /// Before the names of all queues: installations on one broker.
     pub namespace: String,
+    /// Deliveries after the first one that a job or record gets; [`topology::DELIVERY_LIMIT`](super::topology) by default.
+    /// The same for all roles of a namespace: queues that exist keep theirs.
+    pub delivery_limit: u32,
     /// Role and host, as the broker's operator sees the connection.
     pub connection_name: String,
     /// How long a broker may be away before we give up.
@@ -380,30 +383,32 @@ struct AmqpReceipt {
 }
 
 impl AmqpReceipt {
-    fn check(&self) -> Result<()> {
-        let open = self.open.load(Ordering::Acquire);
-        open.then_some(()).ok_or_else(lost)
+    /// A receipt whose connection is gone cannot be settled; neither can one whose settling got no answer.
+    async fn settle(&self, doing: &str, sending: impl Future<Output = lapin::Result<bool>>) -> Result<()> {
+        let lost = || {
+            let message = "the connection that brought the message is gone; the message comes again";
+            Error::new(ErrorKind::Lost, message)
+        };
+        if !self.open.load(Ordering::Acquire) {
+            return Err(lost());
+        }
+        match call(CALL_WITHIN, doing, sending).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(lost()),
+        }
     }
 }
 
 #[async_trait]
 impl Receipt for AmqpReceipt {
     async fn acknowledge(self: Box<Self>) -> Result<()> {
-        self.check()?;
-        let sent = call(CALL_WITHIN, "acknowledging", self.acker.ack(BasicAckOptions::default())).await?;
-        sent.then_some(()).ok_or_else(lost)
+        self.settle("acknowledging", self.acker.ack(BasicAckOptions::default())).await
     }
 
     async fn give_back(self: Box<Self>) -> Result<()> {
-        self.check()?;
         let options = BasicNackOptions { multiple: false, requeue: true };
-        let sent = call(CALL_WITHIN, "giving a message back", self.acker.nack(options)).await?;
-        sent.then_some(()).ok_or_else(lost)
+        self.settle("giving a message back", self.acker.nack(options)).await
     }
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::Unreachable, "the connection that brought the message is gone; the message comes again")
 }
 
 fn arguments(broker: &AmqpBroker, lane: Lane) -> FieldTable {
@@ -419,7 +424,10 @@ fn arguments(broker: &AmqpBroker, lane: Lane) -> FieldTable {
         text("x-dead-letter-routing-key", next.queue(&broker.shared.settings.namespace));
         text("x-dead-letter-strategy", "at-least-once".to_owned());
     }
-    let limit = if lane.dead().is_some() { i64::from(DELIVERY_LIMIT) } else { NO_DELIVERY_LIMIT };
+    let limit = match lane.dead() {
+        Some(_) => i64::from(broker.shared.settings.delivery_limit),
+        None => NO_DELIVERY_LIMIT,
+    };
     table.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
     table.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_MESSAGES));
     if let Some((wait, _)) = lane.waits() {
@@ -462,8 +470,23 @@ fn sorted(error: lapin::Error, doing: &str) -> Error {
 }
 
 #[cfg(test)]
+impl AmqpBroker {
+    pub(crate) async fn delete_queues(&self) {
+        let link = self.link().await.unwrap();
+        for lane in Lane::ALL {
+            let queue = lane.queue(&self.shared.settings.namespace);
+            let options = lapin::options::QueueDeleteOptions::default();
+            link.publisher.queue_delete(queue.into(), options).await.unwrap();
+        }
+        self.close().await;
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::topology::DELIVERY_LIMIT;
+    use crate::testing::{amqp_settings, broker_of_the_harness};
 
     #[test]
     fn the_reason_is_the_last_one_and_not_an_earlier_wait() {
@@ -488,6 +511,7 @@ mod tests {
         let settings = AmqpSettings {
             url: format!("amqp://user:hunter2@127.0.0.1:{port}/%2f"),
             namespace: "test".into(),
+            delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::from_millis(300),
         };
@@ -498,41 +522,13 @@ mod tests {
         let wrong = AmqpSettings {
             url: "http://user:hunter2@x".into(),
             namespace: "test".into(),
+            delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::ZERO,
         };
         let error = AmqpBroker::connect(wrong).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(!format!("{error:?}").contains("hunter2"));
-    }
-
-    /// The broker that the harness started (`AORTICA_TEST_AMQP_URL`), if it did.
-    // tests are told of their servers by the environment, the one place outside the program's own settings
-    #[allow(clippy::disallowed_methods)]
-    fn broker_of_the_harness(test: &str) -> Option<String> {
-        let url = std::env::var("AORTICA_TEST_AMQP_URL").ok().filter(|url| !url.is_empty());
-        if url.is_none() {
-            eprintln!("SKIPPED {test}: AORTICA_TEST_AMQP_URL names no RabbitMQ (make test starts one)");
-        }
-        url
-    }
-
-    fn settings(url: &str, namespace: &str) -> AmqpSettings {
-        AmqpSettings {
-            url: url.to_owned(),
-            namespace: format!("test-{}-{namespace}", std::process::id()),
-            connection_name: "conformance".into(),
-            reconnect_within: Duration::from_secs(30),
-        }
-    }
-
-    async fn delete_queues(broker: &AmqpBroker) {
-        let link = broker.link().await.unwrap();
-        for lane in Lane::ALL {
-            let queue = lane.queue(&broker.shared.settings.namespace);
-            let options = lapin::options::QueueDeleteOptions::default();
-            link.publisher.queue_delete(queue.into(), options).await.unwrap();
-        }
     }
 
     #[tokio::test]
@@ -542,7 +538,7 @@ mod tests {
         crate::queue::conformance::all(&|namespace| {
             let (url, opened) = (url.clone(), opened.clone());
             Box::pin(async move {
-                let broker = AmqpBroker::connect(settings(&url, namespace)).await.unwrap();
+                let broker = AmqpBroker::connect(amqp_settings(&url, namespace)).await.unwrap();
                 opened.lock().unwrap().push(broker.clone());
                 Arc::new(broker) as Arc<dyn Broker>
             })
@@ -550,15 +546,14 @@ mod tests {
         .await;
         let opened = opened.lock().unwrap().clone();
         for broker in opened {
-            delete_queues(&broker).await;
-            broker.close().await;
+            broker.delete_queues().await;
         }
     }
 
     #[tokio::test]
     async fn a_lost_connection_is_replaced_and_the_message_comes_again() {
         let Some(url) = broker_of_the_harness("a_lost_connection_is_replaced") else { return };
-        let broker = AmqpBroker::connect(settings(&url, "lost")).await.unwrap();
+        let broker = AmqpBroker::connect(amqp_settings(&url, "lost")).await.unwrap();
         broker.publish(Lane::Jobs, Parcel { payload: "a".into(), ..Parcel::default() }).await.unwrap();
         let mut consumer = broker.consume(Lane::Jobs, 1).await.unwrap();
         let held = consumer.next().await.unwrap();
@@ -572,7 +567,7 @@ mod tests {
         broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
         assert_eq!(broker.connections(), 2);
         drop(consumer);
-        delete_queues(&broker).await;
+        broker.delete_queues().await;
     }
 
     #[tokio::test]
@@ -585,7 +580,7 @@ mod tests {
             uri.authority.userinfo.username, uri.authority.host, uri.authority.port
         );
         let error =
-            timeout(CALL_WITHIN, AmqpBroker::connect(settings(&wrong, "refused"))).await.unwrap().err().unwrap();
+            timeout(CALL_WITHIN, AmqpBroker::connect(amqp_settings(&wrong, "refused"))).await.unwrap().err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     }
 }

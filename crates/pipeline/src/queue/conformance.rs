@@ -153,8 +153,9 @@ async fn messages_that_cannot_be_read_are_put_aside(broker: Arc<dyn Broker>) {
                 got.push(message);
                 delivery.receipt.acknowledge().await.unwrap();
             }
-            Received::PutAside { reason } => {
-                put_aside.insert(reason);
+            Received::Odd(odd) => {
+                put_aside.insert(odd.reason);
+                odd.put_aside(broker.as_ref()).await.unwrap();
             }
         }
     }

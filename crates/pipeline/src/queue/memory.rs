@@ -115,7 +115,7 @@ impl Held {
         let mut taken = self.taken.lock().expect("no panic while settling");
         let settled = taken.as_mut().and_then(|t| t.remove(&tag));
         self.shared.changed.notify_waiters();
-        settled.ok_or_else(|| Error::new(ErrorKind::Unreachable, "the consumer has gone; the message comes again"))
+        settled.ok_or_else(|| Error::new(ErrorKind::Lost, "the consumer has gone; the message comes again"))
     }
 }
 

@@ -76,7 +76,7 @@ pub trait Receipt: Send + Sync {
     /// Done: the message is gone.
     ///
     /// # Errors
-    /// `Unreachable` when the connection was lost since: the message comes again, here or elsewhere.
+    /// `Lost` when the connection was lost since: the message comes again, here or elsewhere.
     async fn acknowledge(self: Box<Self>) -> Result<()>;
 
     /// Not done: back on the lane at once, counted as one delivery.
@@ -114,17 +114,36 @@ impl<M> Clone for Queue<M> {
     }
 }
 
-/// What a lane gave: a message, or something that was put aside.
+/// What a lane gave: a message, or something that is none.
 #[derive(Debug)]
 pub enum Received<M> {
     Message {
         message: M,
         delivery: Delivery,
     },
-    /// Moved to the parked or dead lane, with the reason.
-    PutAside {
-        reason: &'static str,
-    },
+    /// Not for this program: put it aside.
+    Odd(Odd),
+}
+
+/// A message of a newer schema, or one that cannot be read.
+#[derive(Debug)]
+pub struct Odd {
+    delivery: Delivery,
+    lane: Option<Lane>,
+    pub reason: &'static str,
+}
+
+impl Odd {
+    /// Moves it to the parked or to the dead lane. From the dead lane there is no further: what nobody can read is let go.
+    ///
+    /// # Errors
+    /// Of `publish` and `acknowledge`.
+    pub async fn put_aside(self, broker: &dyn Broker) -> Result<()> {
+        match self.lane {
+            Some(lane) => self.delivery.move_to(broker, lane, self.reason).await,
+            None => self.delivery.receipt.acknowledge().await,
+        }
+    }
 }
 
 impl<M: Message> Queue<M> {
@@ -157,9 +176,14 @@ pub struct Receiver<M> {
 }
 
 impl<M: Message> Receiver<M> {
-    /// The next message. One of a newer schema is parked, one that cannot be read goes to the dead letters.
+    pub fn lane(&self) -> Lane {
+        self.queue.lane
+    }
+
+    /// The next message. May be dropped while waiting without losing one.
     ///
-    /// Cancel safe while it waits; a message being put aside then comes again.
+    /// # Errors
+    /// Of [`Consumer::next`].
     pub async fn next(&mut self) -> Result<Received<M>> {
         let delivery = self.consumer.next().await?;
         let error = match M::decode(&delivery.parcel.payload) {
@@ -170,13 +194,8 @@ impl<M: Message> Receiver<M> {
             ErrorKind::NewerMessage => (self.queue.lane.parked(), "newer_schema"),
             _ => (self.queue.lane.dead(), "unreadable_message"),
         };
-        tracing::warn!(lane = self.queue.lane.name(), reason, "message put aside: {error}");
-        match lane {
-            Some(lane) => delivery.move_to(self.queue.broker.as_ref(), lane, reason).await?,
-            // the end of the road: what nobody can read is named and let go
-            None => delivery.receipt.acknowledge().await?,
-        }
-        Ok(Received::PutAside { reason })
+        tracing::warn!(lane = self.queue.lane.name(), reason, "a message is put aside: {error}");
+        Ok(Received::Odd(Odd { delivery, lane, reason }))
     }
 
     pub async fn stop(&mut self) -> Result<()> {

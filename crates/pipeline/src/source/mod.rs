@@ -1,8 +1,8 @@
 //! SRC: what the user points at, as a stream of items.
 //!
 //! A folder (recursive, hidden names skipped), `s3://bucket/prefix`, one file or object, or a manifest (`.csv`, `.parquet`)
-//! of addresses. Folders and prefixes are listed in the order of their names, one name at a time, so that the same
-//! content always gives the same submission; what must be held in memory is one folder's names.
+//! of addresses. Listed one by one in any order: the lake sorts the list when it writes it down, so that the same content
+//! is the same submission and memory does not grow with the list.
 
 mod bucket;
 mod folder;
@@ -41,9 +41,8 @@ pub struct Source {
     kind: Kind,
     stores: Arc<Stores>,
     key: Option<Arc<StudyKey>>,
-    /// Addresses of folders that are not listed, with a `/` at the end.
+    /// Addresses that are not listed, nor what lies below them.
     skip: Vec<String>,
-    limit: Option<u64>,
 }
 
 impl Source {
@@ -64,28 +63,23 @@ impl Source {
             Address::File(path) => Kind::of_path(&path)?,
             Address::Object { bucket, key } => Kind::of_object(&stores, bucket, key).await?,
         };
-        Ok(Source { kind, stores, key, skip: Vec::new(), limit: None })
+        Ok(Source { kind, stores, key, skip: Vec::new() })
     }
 
-    /// Leaves out everything below a folder or prefix: the lake, when it lies inside SRC.
+    /// Leaves out a file, or everything below a folder or prefix: the lake, when it lies inside SRC.
     #[must_use]
-    pub fn without(mut self, place: &str) -> Source {
-        let address = uri::parse(place).unwrap_or_else(|| {
-            let path = Path::new(place);
-            Address::File(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
-        });
-        self.skip.push(format!("{}/", uri::of(&address).trim_end_matches('/')));
-        self
+    pub fn without(&self, place: &str) -> Source {
+        let address = match uri::parse(place).unwrap_or_else(|| Address::File(PathBuf::from(place))) {
+            // as SRC is, so that a link on the way does not hide it
+            Address::File(path) => Address::File(path.canonicalize().unwrap_or(path)),
+            object => object,
+        };
+        let mut source = self.clone();
+        source.skip.push(uri::of(&address).trim_end_matches('/').to_owned());
+        source
     }
 
-    /// Stops after so many items.
-    #[must_use]
-    pub fn first(mut self, items: Option<u64>) -> Source {
-        self.limit = items;
-        self
-    }
-
-    /// The items, in order. The stream ends after its first error.
+    /// The items, in any order. The stream ends after its first error.
     pub fn items(&self) -> BoxStream<'static, Result<Item>> {
         let listed = match &self.kind {
             Kind::Folder(root) => folder::items(root.clone()),
@@ -95,12 +89,15 @@ impl Source {
         };
         let skip = self.skip.clone();
         let wanted = listed.filter(move |item| {
-            let skipped = item.as_ref().is_ok_and(|item| skip.iter().any(|below| item.uri.starts_with(below)));
+            let below = |place: &String| {
+                let rest = item.as_ref().ok().and_then(|item| item.uri.strip_prefix(place.as_str()));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let skipped = skip.iter().any(below);
             std::future::ready(!skipped)
         });
-        let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut failed = false;
-        let until_error = wanted.take(limit).take_while(move |item| {
+        let until_error = wanted.take_while(move |item| {
             let go_on = !failed;
             failed |= item.is_err();
             std::future::ready(go_on)

@@ -39,7 +39,8 @@ impl std::fmt::Debug for Stores {
 }
 
 impl Stores {
-    /// `s3` are settings of `object_store` (region, endpoint, credentials), read from the environment by the caller.
+    /// `s3` are settings of `object_store` (region, endpoint, credentials), read from the environment by the caller. An
+    /// endpoint that begins with `http://` is taken as leave to use plain HTTP.
     pub fn new(s3: Vec<(AmazonS3ConfigKey, String)>) -> Stores {
         Stores { s3, opened: Mutex::default() }
     }
@@ -87,6 +88,9 @@ impl Stores {
                 retry_timeout: RETRY_WITHIN,
             });
         for (key, value) in &self.s3 {
+            if matches!(key, AmazonS3ConfigKey::Endpoint) && value.starts_with("http://") {
+                builder = builder.with_allow_http(true);
+            }
             builder = builder.with_config(*key, value);
         }
         let store: Arc<dyn ObjectStore> = Arc::new(builder.build().map_err(|e| {

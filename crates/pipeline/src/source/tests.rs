@@ -7,8 +7,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
+/// By uri: listing has no order of its own.
 async fn listed(source: &Source) -> Vec<Item> {
-    source.items().try_collect().await.unwrap()
+    let mut items: Vec<Item> = source.items().try_collect().await.unwrap();
+    items.sort();
+    items
 }
 
 async fn open(src: &Path) -> Source {
@@ -27,7 +30,7 @@ fn write(root: &Path, name: &[u8], content: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_folder_is_listed_in_the_order_of_its_uris() {
+async fn a_folder_is_listed_whole_but_for_hidden_names() {
     let root = tempfile::tempdir().unwrap();
     for name in
         [&b"b/2.dcm"[..], b"b/1.dcm", b"b.dcm", b"a b.dcm", b"a/x", b"\xffodd", b".hidden", b".h/x", b"b/.h", b"c"]
@@ -35,7 +38,6 @@ async fn a_folder_is_listed_in_the_order_of_its_uris() {
         write(root.path(), name, b"abc");
     }
     let items = listed(&open(root.path()).await).await;
-    assert!(items.is_sorted_by(|a, b| a.uri < b.uri), "{items:?}");
     let expected = ["%FFodd", "a%20b.dcm", "a/x", "b.dcm", "b/1.dcm", "b/2.dcm", "c"];
     assert_eq!(names(&items, root.path()), expected);
     assert!(items.iter().all(|i| i.size_bytes == 3 && i.version.parse::<i128>().is_ok_and(|ns| ns > 0)));
@@ -69,14 +71,15 @@ async fn links_are_followed_and_loops_are_not() {
 }
 
 #[tokio::test]
-async fn the_lake_inside_the_source_is_left_out_and_a_limit_holds() {
+async fn the_lake_inside_the_source_is_left_out() {
     let root = tempfile::tempdir().unwrap();
     for name in [&b"a"[..], b"lake/results/x.parquet", b"lakeside/b", b"z"] {
         write(root.path(), name, b"1");
     }
-    let source = open(root.path()).await.without(root.path().join("lake").to_str().unwrap());
+    write(root.path(), b"lake.key", b"secret");
+    let place = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+    let source = open(root.path()).await.without(&place("lake")).without(&place("lake.key"));
     assert_eq!(names(&listed(&source).await, root.path()), ["a", "lakeside/b", "z"]);
-    assert_eq!(listed(&source.first(Some(2))).await.len(), 2);
 }
 
 #[tokio::test]
@@ -125,7 +128,8 @@ async fn a_manifest_says_what_is_better_known() {
     write(root.path(), b"list.csv", csv.as_bytes());
     let stores = bucket(&[("p/x", "12345")]).await;
     let list = root.path().join("list.csv");
-    let items = listed(&Source::open(list.to_str().unwrap(), stores, key()).await.unwrap()).await;
+    let source = Source::open(list.to_str().unwrap(), stores, key()).await.unwrap();
+    let items: Vec<Item> = source.items().try_collect().await.unwrap();
     assert_eq!(items.len(), 3);
     assert!(items[0].uri.ends_with("/films/a.dcm") && items[0].size_bytes == 3);
     assert_eq!(items[0].hints.pixel_spacing_um, Some(150));

@@ -13,21 +13,20 @@ fn unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Bytes of the percent-encoded form, `/` kept.
-pub(crate) fn encoded(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    bytes.iter().flat_map(|&b| {
-        let plain = unreserved(b) || b == b'/';
-        let form = if plain { [b, 0, 0] } else { [b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]] };
-        form.into_iter().take(if plain { 1 } else { 3 })
-    })
-}
-
 fn encode(bytes: &[u8]) -> String {
-    encoded(bytes).map(char::from).collect()
+    let mut text = String::with_capacity(bytes.len());
+    for &b in bytes {
+        if unreserved(b) || b == b'/' {
+            text.push(char::from(b));
+        } else {
+            text.extend([b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]].map(char::from));
+        }
+    }
+    text
 }
 
 /// `%XX` becomes the byte; a `%` that starts no such group stays.
-pub(crate) fn decode(text: &str) -> Vec<u8> {
+fn decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;

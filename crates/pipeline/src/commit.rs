@@ -1,0 +1,252 @@
+//! The committer: folds records into the lake in batches, and only then acknowledges them. It also ends the jobs that
+//! nobody could do: a dead letter becomes a failed row, so that pending always ends.
+
+use crate::batches::{self, BatchLimits, gather};
+use crate::error::{ErrorKind, Result};
+use crate::job::{Job, Message};
+use crate::metrics::Metrics;
+use crate::queue::topology::Lane;
+use crate::queue::{Broker, Delivery, Odd, Queue, Received, Receiver};
+use crate::steps::NowUs;
+use domain::record::RECORD_SCHEMA_VERSION;
+use domain::{FailReason, InstanceFacts, Outcome, OutcomeRecord};
+use lake::{Committer, Lake, Refusal};
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Dead letters in hand at once.
+const DEAD_AHEAD: u16 = 64;
+/// Why a job is among the dead that the broker itself put there.
+const DELIVERY_LIMIT_REASON: &str = "delivery_limit";
+
+/// How the committer works.
+#[derive(Clone)]
+pub struct CommitOptions {
+    pub batch: BatchLimits,
+    /// Leave when every item of this submission has its row.
+    pub until_complete: Option<String>,
+    pub now_us: NowUs,
+    pub metrics: Metrics,
+}
+
+/// What the committer did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct CommitterReport {
+    pub commits: u64,
+    pub records: u64,
+    pub results_added: u64,
+    pub instances_added: u64,
+    /// Records whose rows were there already: redelivered, or read twice.
+    pub duplicates: u64,
+    pub conflicts: u64,
+    /// Dead letters that became failed rows.
+    pub dead_letters: u64,
+    /// Messages that are no records of ours, or contradict themselves.
+    pub put_aside: u64,
+    /// Items of the awaited submission without a row when the committer left.
+    pub pending: Option<u64>,
+}
+
+/// Folds records until cancelled, or until the awaited submission is complete.
+///
+/// # Errors
+/// The broker stays away beyond its budget; the lake fails. What was not acknowledged comes again.
+pub async fn commit(
+    lake: &Lake,
+    broker: Arc<dyn Broker>,
+    options: &CommitOptions,
+    cancel: &CancellationToken,
+) -> Result<CommitterReport> {
+    let leave = cancel.child_token();
+    let rows = u16::try_from(options.batch.rows).unwrap_or(u16::MAX);
+    // twice the batch, so that the next one gathers while one is committed
+    let records: Queue<OutcomeRecord> = Queue::new(broker.clone(), Lane::Records);
+    let records = records.consume(rows.saturating_mul(2)).await?;
+    let dead: Queue<Job> = Queue::new(broker.clone(), Lane::JobsDead);
+    let dead = dead.consume(DEAD_AHEAD).await?;
+    let committer = lake.committer().await?;
+    let (send, receive) = mpsc::channel(usize::from(rows) * 2);
+    let fold = Fold { lake, committer, broker, options, leave: &leave, report: CommitterReport::default() };
+    let now_us = options.now_us.clone();
+    let from_dead = move |job: Job, delivery: &Delivery| failed_record(job, delivery, now_us());
+    let (records, dead, report) = futures::try_join!(
+        pump(records, send.clone(), &leave, |record, _| record),
+        pump(dead, send, &leave, from_dead),
+        fold.run(receive),
+    )?;
+    // only now: dropping a consumer gives back what was not acknowledged
+    drop((records, dead));
+    Ok(report)
+}
+
+/// What came from a lane.
+enum InHand {
+    Record {
+        record: OutcomeRecord,
+        delivery: Delivery,
+        /// Made from a dead letter.
+        from_dead: bool,
+    },
+    Odd(Odd),
+}
+
+/// Carries messages from a lane to the fold until told to leave. Gives the receiver back, which keeps what is in hand.
+async fn pump<M: Message>(
+    mut from: Receiver<M>,
+    to: mpsc::Sender<InHand>,
+    leave: &CancellationToken,
+    record_of: impl Fn(M, &Delivery) -> OutcomeRecord,
+) -> Result<Receiver<M>> {
+    let from_dead = from.lane() == Lane::JobsDead;
+    while let Some(received) = leave.run_until_cancelled(from.next()).await {
+        let in_hand = match received? {
+            Received::Message { message, delivery } => {
+                InHand::Record { record: record_of(message, &delivery), delivery, from_dead }
+            }
+            Received::Odd(odd) => InHand::Odd(odd),
+        };
+        if to.send(in_hand).await.is_err() {
+            break;
+        }
+    }
+    from.stop().await?;
+    Ok(from)
+}
+
+/// The row of a job that nobody could do.
+fn failed_record(job: Job, delivery: &Delivery, now_us: i64) -> OutcomeRecord {
+    let died = delivery.parcel.reason.as_deref() == Some(DELIVERY_LIMIT_REASON);
+    let reason = if died { FailReason::CrashLoop } else { FailReason::Internal };
+    OutcomeRecord {
+        schema_version: RECORD_SCHEMA_VERSION,
+        submission_id: job.submission_id,
+        item_id: job.item.id(),
+        attempt: job.attempt,
+        fingerprint: job.fingerprint,
+        pipeline: job.pipeline,
+        image_id: None,
+        facts: InstanceFacts::default(),
+        outcome: Outcome::Failed { reason },
+        artifact_key: None,
+        scored_at_us: now_us,
+    }
+}
+
+struct Fold<'a> {
+    lake: &'a Lake,
+    committer: Committer,
+    broker: Arc<dyn Broker>,
+    options: &'a CommitOptions,
+    leave: &'a CancellationToken,
+    report: CommitterReport,
+}
+
+impl Fold<'_> {
+    async fn run(mut self, mut from: mpsc::Receiver<InHand>) -> Result<CommitterReport> {
+        let mut missing = self.missing().await?;
+        loop {
+            if missing == Some(0) {
+                self.leave.cancel();
+            }
+            let first = match missing {
+                // look again after a quiet time: another committer may have finished it
+                Some(_) if !self.leave.is_cancelled() => timeout(self.options.batch.age, from.recv()).await,
+                _ => Ok(from.recv().await),
+            };
+            let Ok(first) = first else {
+                missing = self.missing().await?;
+                continue;
+            };
+            let Some(first) = first else { break };
+            let batch = gather(first, &mut from, self.options.batch).await;
+            let added = self.fold(batch).await?;
+            // counting goes through the whole ledger, so that it waits until the end seems near
+            missing = match missing.map(|m| m.saturating_sub(added)) {
+                Some(0) => self.missing().await?,
+                estimate => estimate,
+            };
+        }
+        self.report.pending = self.missing().await?;
+        Ok(self.report)
+    }
+
+    /// Items of the awaited submission without a row.
+    async fn missing(&self) -> Result<Option<u64>> {
+        let Some(submission) = &self.options.until_complete else { return Ok(None) };
+        let submission = self.lake.items().submission(submission).await?;
+        Ok(Some(self.lake.open_items(&submission, &[]).await?.len()))
+    }
+
+    /// Commits a batch, then settles its messages. Returns how many items got a row.
+    async fn fold(&mut self, batch: Vec<InHand>) -> Result<u64> {
+        let mut records = Vec::with_capacity(batch.len());
+        let mut deliveries = Vec::with_capacity(batch.len());
+        for in_hand in batch {
+            match in_hand {
+                InHand::Record { record, delivery, from_dead } => {
+                    self.report.dead_letters += u64::from(from_dead);
+                    deliveries.push((key(&record), delivery));
+                    records.push(record);
+                }
+                InHand::Odd(odd) => {
+                    self.report.put_aside += 1;
+                    settled(odd.put_aside(self.broker.as_ref()).await)?;
+                }
+            }
+        }
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let done = batches::commit(&mut self.committer, records, &self.options.metrics).await?;
+        self.report.commits += 1;
+        self.report.records += deliveries.len() as u64;
+        self.report.results_added += done.results_added as u64;
+        self.report.instances_added += done.instances_added as u64;
+        self.report.duplicates += done.duplicates as u64;
+        self.report.conflicts += done.conflicts as u64;
+        for (key_of_delivery, delivery) in deliveries {
+            let refusal = done.refused.iter().find(|(record, _)| key(record) == key_of_delivery).map(|(_, why)| *why);
+            let Some(why) = refusal else {
+                settled(delivery.receipt.acknowledge().await)?;
+                continue;
+            };
+            self.report.put_aside += 1;
+            let (lane, reason) = match why {
+                Refusal::NewerSchema => (Lane::RecordsParked, "newer_schema"),
+                Refusal::Contradiction => (Lane::RecordsDead, "contradiction"),
+            };
+            settled(delivery.move_to(self.broker.as_ref(), lane, reason).await)?;
+        }
+        Ok(done.instances_added as u64)
+    }
+}
+
+/// A message whose connection broke comes again; its rows are there already then.
+fn settled(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Lost => Ok(()),
+        result => result,
+    }
+}
+
+/// What tells the records of one batch apart.
+fn key(record: &OutcomeRecord) -> (domain::ItemId, domain::Fingerprint, u32, &'static str) {
+    (record.item_id.clone(), record.fingerprint.clone(), record.attempt, record.outcome.status())
+}
+
+/// Depth of every lane, for `status` and for metrics.
+///
+/// # Errors
+/// The broker does not answer.
+pub async fn depths(broker: &dyn Broker, metrics: &Metrics) -> Result<Vec<(&'static str, u64)>> {
+    let mut depths = Vec::with_capacity(Lane::ALL.len());
+    for lane in Lane::ALL {
+        let messages = broker.depth(lane).await?;
+        metrics.depth(lane, messages);
+        depths.push((lane.name(), messages));
+    }
+    Ok(depths)
+}

@@ -1,0 +1,142 @@
+//! A pipeline that can run: its definition with the shape model and the model manifests that it names.
+
+use crate::definition::{DEFINITION_FILE, PipelineDefinition, read_limited};
+use crate::error::{Error, ErrorKind, Result};
+use domain::{Digest, Fingerprint};
+use inference::ModelManifest;
+use scoring::rules::{METHOD_REVISION, ScoringRules};
+use scoring::shape::ShapeModel;
+use std::path::{Path, PathBuf};
+
+/// A shape model of 30 points and some ten modes has some 30 kB.
+const MAX_SHAPE_BYTES: u64 = 4 << 20;
+/// Revision of the decoding. It enters the fingerprint: raise it whenever a file that was decoded before gives other pixels.
+const IMAGING_REVISION: u32 = 1;
+/// Pipelines that `pipeline list` looks at.
+const MAX_LISTED: usize = 256;
+
+/// A definition whose files are all there and agree.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    definition: PipelineDefinition,
+    directory: PathBuf,
+    rules: ScoringRules,
+    shape: ShapeModel,
+    shape_digest: Digest,
+    locate: ModelManifest,
+    segment: ModelManifest,
+}
+
+impl Pipeline {
+    /// Reads `directory/pipeline.toml` and what it names; not the networks themselves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Definition`], naming the file, and in the definition line and key.
+    pub fn load(directory: &Path) -> Result<Pipeline> {
+        let definition = PipelineDefinition::load(directory)?;
+        let rules = definition.rules().validated().map_err(|e| {
+            let file = directory.join(DEFINITION_FILE);
+            Error::new(ErrorKind::Definition, format!("{}: {e}", file.display()))
+        })?;
+        let path = directory.join(&definition.region.shape_model);
+        let text = read_limited(&path, MAX_SHAPE_BYTES)?;
+        let shape_digest = Digest::of(&text);
+        let shape = std::str::from_utf8(&text).ok().map(ShapeModel::from_json);
+        let shape = shape
+            .ok_or_else(|| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?
+            .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no shape model", path.display()), e))?;
+        let manifest = |name: &str| {
+            let path = directory.join(format!("{name}.toml"));
+            let read = ModelManifest::read(&path).map_err(|e| Error::new(ErrorKind::Definition, e.to_string()))?;
+            if read.name() != name {
+                let message = format!("{}: names itself {}, not {name}", path.display(), read.name());
+                return Err(Error::new(ErrorKind::Definition, message));
+            }
+            Ok(read)
+        };
+        let (locate, segment) = (manifest(&definition.locate.model)?, manifest(&definition.segment.model)?);
+        Ok(Pipeline { directory: directory.to_owned(), rules, shape, shape_digest, locate, segment, definition })
+    }
+
+    pub fn definition(&self) -> &PipelineDefinition {
+        &self.definition
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn rules(&self) -> &ScoringRules {
+        &self.rules
+    }
+
+    pub fn shape(&self) -> &ShapeModel {
+        &self.shape
+    }
+
+    /// Manifest of the network that names vertebral corners.
+    pub fn locate(&self) -> &ModelManifest {
+        &self.locate
+    }
+
+    /// Manifest of the network that marks calcification.
+    pub fn segment(&self) -> &ModelManifest {
+        &self.segment
+    }
+
+    /// Digests of the models by stage name, as readings carry them.
+    pub fn models(&self) -> Vec<(String, Digest)> {
+        [&self.locate, &self.segment].map(|m| (m.name().to_owned(), m.digest())).to_vec()
+    }
+
+    /// How this pipeline reads under an execution provider (`cpu`, `cuda`): digest of the definition, the shape model,
+    /// the models with their precision, the provider, and the revisions of the code that makes pixels and grades.
+    pub fn fingerprint(&self, provider: &str) -> Fingerprint {
+        let revisions = [METHOD_REVISION, IMAGING_REVISION].map(u32::to_le_bytes);
+        Fingerprint::from_digest(Digest::of_fields([
+            &b"aortica fingerprint 1"[..],
+            &self.definition.digest().0,
+            &self.shape_digest.0,
+            &self.locate.digest().0,
+            self.locate.precision().name().as_bytes(),
+            &self.segment.digest().0,
+            self.segment.precision().name().as_bytes(),
+            provider.as_bytes(),
+            &revisions[0],
+            &revisions[1],
+        ]))
+    }
+}
+
+/// The directory of a pipeline given by name (a folder of `search`) or by its own path.
+///
+/// # Errors
+/// [`ErrorKind::Definition`], saying which pipelines there are.
+pub fn find(name_or_directory: &str, search: &Path) -> Result<PathBuf> {
+    let plain = !name_or_directory.contains(['/', '\\']) && !name_or_directory.starts_with('.');
+    let candidates = [plain.then(|| search.join(name_or_directory)), Some(PathBuf::from(name_or_directory))];
+    let found = candidates.into_iter().flatten().find(|d| d.join(DEFINITION_FILE).is_file());
+    found.ok_or_else(|| {
+        let known: Vec<String> =
+            directories(search).iter().filter_map(|d| Some(d.file_name()?.to_string_lossy().into_owned())).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let message = format!(
+            "no pipeline {name_or_directory}: neither a folder with {DEFINITION_FILE} nor one of those in {} ({known})",
+            search.display()
+        );
+        Error::new(ErrorKind::Definition, message)
+    })
+}
+
+/// All pipelines below a folder, by name; each with what is wrong with it, if it is.
+pub fn list(search: &Path) -> Vec<(PathBuf, Result<Pipeline>)> {
+    directories(search).into_iter().map(|d| (d.clone(), Pipeline::load(&d))).collect()
+}
+
+fn directories(search: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(search) else { return Vec::new() };
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|d| d.join(DEFINITION_FILE).is_file()).take(MAX_LISTED).collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,325 @@
+//! The way of one image, step by step; `score` and the worker both walk it, so that they write the same rows.
+//!
+//! ```text
+//! Item -fetch-> FetchedObject -decode-> Radiograph -locate-> LocatedSpine -segment-> MarkedRegion -score-> Reading
+//!      -publish-> artifact in the lake, OutcomeRecord
+//! ```
+//!
+//! Each step is one file. A bad image leaves the way with an outcome, at whatever step; an error means that we failed, and
+//! the image has no outcome yet. Many images are on their way at once: pixels are worked on by a fixed number of threads,
+//! the networks gather rows of several images by themselves, and memory is bounded by a budget of bytes.
+
+mod budget;
+mod cpu;
+mod decode;
+mod fetch;
+mod locate;
+mod publish;
+mod score;
+mod segment;
+
+pub use cpu::MAX_THREADS;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, Step};
+use crate::pipeline::Pipeline;
+use crate::source::stores::Stores;
+use budget::{Budget, WITHOUT_PIXELS_BYTES};
+use cpu::Cpu;
+use domain::record::RECORD_SCHEMA_VERSION;
+use domain::{
+    ExcludeReason, FailReason, Fault, Fingerprint, ImageId, InstanceFacts, Item, ItemId, Outcome, OutcomeRecord,
+    Radiograph, Reading,
+};
+use imaging::{Accept, DecodeContext, Deidentify, Limits};
+use inference::{Stage, Tensor, TensorBatch};
+use lake::Lake;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Bytes of the images in flight unless told otherwise: with networks and tables, a process stays under 1.5 GiB.
+pub const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
+
+/// Draws the picture that a person checks, for one scored image. Called on a pixel thread.
+pub type Overlay =
+    Arc<dyn Fn(&ItemId, &Radiograph, &Reading) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
+/// The clock: microseconds since 1970 UTC. Passed in, so that the program reads it in one place.
+pub type NowUs = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The networks of a pipeline.
+#[derive(Clone)]
+pub struct Stages {
+    pub locate: Arc<dyn Stage>,
+    pub segment: Arc<dyn Stage>,
+}
+
+/// All that the steps need.
+pub struct StepSettings {
+    pub pipeline: Arc<Pipeline>,
+    pub stages: Stages,
+    /// Execution provider of the networks, as in the fingerprint: `cpu`, `cuda`.
+    pub provider: String,
+    pub stores: Arc<Stores>,
+    /// Takes the artifacts.
+    pub lake: Lake,
+    pub deidentify: Deidentify,
+    pub limits: Limits,
+    /// Threads for pixels, 1..=256.
+    pub threads: usize,
+    /// Bytes that the images in flight may take.
+    pub memory_bytes: u64,
+    pub overlay: Option<Overlay>,
+    pub now_us: NowUs,
+    pub metrics: Metrics,
+}
+
+/// The steps, ready to be walked by many images at once.
+pub struct Steps {
+    settings: StepSettings,
+    fingerprint: Fingerprint,
+    cpu: Cpu,
+    budget: Budget,
+    overlays_failed: AtomicU64,
+    /// Told of the end of each step.
+    #[cfg(test)]
+    pub(crate) boundary: Option<Arc<dyn Fn(Step) + Send + Sync>>,
+}
+
+/// What a reading is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand<'a> {
+    pub submission: &'a str,
+    /// 1 for the first try; a replay counts on.
+    pub attempt: u32,
+}
+
+/// Why an image leaves the way early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Something is wrong with the image: a row.
+    Outcome(Box<Ended>),
+    /// Something is wrong with us: no row yet.
+    Error(Error),
+}
+
+/// An outcome, with what was known of the image by then.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub outcome: Outcome,
+    pub image_id: Option<ImageId>,
+    pub facts: InstanceFacts,
+}
+
+pub(crate) type Way<T> = std::result::Result<T, Stop>;
+
+impl Stop {
+    fn outcome(outcome: Outcome) -> Stop {
+        Stop::Outcome(Box::new(Ended { outcome, image_id: None, facts: InstanceFacts::default() }))
+    }
+
+    pub fn failed(reason: FailReason) -> Stop {
+        Stop::outcome(Outcome::Failed { reason })
+    }
+
+    pub fn excluded(reason: ExcludeReason) -> Stop {
+        Stop::outcome(Outcome::Excluded { reason })
+    }
+
+    /// The same, with what is known of the image, where the step that stopped did not know it.
+    fn about(self, known: &Known) -> Stop {
+        match self {
+            Stop::Outcome(ended) if ended.image_id.is_none() => Stop::Outcome(Box::new(Ended {
+                outcome: ended.outcome,
+                image_id: Some(known.image_id.clone()),
+                facts: known.facts.clone(),
+            })),
+            other => other,
+        }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+/// What stays known of an image when its pixels are gone.
+struct Known {
+    image_id: ImageId,
+    facts: InstanceFacts,
+}
+
+impl Steps {
+    /// # Errors
+    /// [`ErrorKind::Definition`] when a stage is not the model that the pipeline names.
+    pub fn new(settings: StepSettings) -> Result<Steps> {
+        let Stages { locate, segment } = &settings.stages;
+        for (stage, wanted) in [(locate, settings.pipeline.locate()), (segment, settings.pipeline.segment())] {
+            let found = stage.manifest();
+            if found.name() != wanted.name() || found.digest() != wanted.digest() {
+                let message = format!(
+                    "the stage for {} serves {} with digest {}, but the pipeline names digest {}; deploy the same models",
+                    wanted.name(),
+                    found.name(),
+                    found.digest().short(12),
+                    wanted.digest().short(12)
+                );
+                return Err(Error::new(ErrorKind::Definition, message));
+            }
+        }
+        Ok(Steps {
+            fingerprint: settings.pipeline.fingerprint(&settings.provider),
+            cpu: Cpu::new(settings.threads)?,
+            budget: Budget::new(settings.memory_bytes),
+            overlays_failed: AtomicU64::new(0),
+            settings,
+            #[cfg(test)]
+            boundary: None,
+        })
+    }
+
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.settings.pipeline
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.settings.metrics
+    }
+
+    /// Overlays that could not be written; the readings are unharmed.
+    pub fn overlays_failed(&self) -> u64 {
+        self.overlays_failed.load(Ordering::Relaxed)
+    }
+
+    /// Walks one item to its end. When this returns a scored record, its artifact is durable. Dropping the future gives
+    /// the item up without a trace but perhaps the artifact, which the next walk writes again, byte by byte the same.
+    ///
+    /// # Errors
+    /// We failed, and the item has no outcome: see [`Error::fault`] for what to do.
+    pub async fn read(&self, item: &Item, errand: Errand<'_>) -> Result<OutcomeRecord> {
+        let _in_flight = self.settings.metrics.in_flight();
+        let walked = self.walk(item).await;
+        let item_id = item.id();
+        let (ended, artifact_key) = match walked {
+            Ok((ended, artifact_key)) => (ended, Some(artifact_key)),
+            Err(Stop::Outcome(ended)) => (*ended, None),
+            Err(Stop::Error(error)) => {
+                self.settings.metrics.fault(error.fault());
+                return Err(error);
+            }
+        };
+        self.settings.metrics.outcome(&ended.outcome);
+        Ok(self.record(item_id, errand, ended, artifact_key))
+    }
+
+    /// The record of an item that we could not read and will not try again: failed(internal), failed(crash_loop).
+    pub fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> OutcomeRecord {
+        let outcome = Outcome::Failed { reason };
+        self.settings.metrics.outcome(&outcome);
+        let ended = Ended { outcome, image_id: None, facts: InstanceFacts::default() };
+        self.record(item.id(), errand, ended, None)
+    }
+
+    fn record(&self, item_id: ItemId, errand: Errand<'_>, ended: Ended, artifact_key: Option<String>) -> OutcomeRecord {
+        OutcomeRecord {
+            schema_version: RECORD_SCHEMA_VERSION,
+            submission_id: errand.submission.to_owned(),
+            item_id,
+            attempt: errand.attempt,
+            fingerprint: self.fingerprint.clone(),
+            pipeline: self.settings.pipeline.definition().label(),
+            image_id: ended.image_id,
+            facts: ended.facts,
+            outcome: ended.outcome,
+            artifact_key,
+            scored_at_us: (self.settings.now_us)(),
+        }
+    }
+
+    async fn walk(&self, item: &Item) -> Way<(Ended, String)> {
+        let settings = &self.settings;
+        let mut share = self.budget.for_image(item.size_bytes).await;
+        let fetched =
+            self.timed(Step::Fetch, fetch::fetch(item, &settings.stores, settings.limits.max_file_bytes)).await?;
+        settings.metrics.bytes_read(fetched.bytes.len() as u64);
+
+        let context = self.decode_context(item);
+        let decoding = self.on_threads(move || decode::decode(&fetched, &context));
+        let radiograph = self.timed(Step::Decode, decoding).await?;
+        share.shrink_to(radiograph.raster.pixels().len() as u64 * 2 + WITHOUT_PIXELS_BYTES);
+        let known = Known { image_id: radiograph.image_id.clone(), facts: radiograph.facts.clone() };
+
+        let reading = self.read_pixels(item, *radiograph, &mut share).await.map_err(|stop| stop.about(&known))?;
+        let publishing = publish::publish(&settings.lake, &reading);
+        let artifact_key = self.timed(Step::Publish, publishing).await?;
+        let outcome = Outcome::Scored { reading: Box::new(reading) };
+        Ok((Ended { outcome, image_id: Some(known.image_id), facts: known.facts }, artifact_key))
+    }
+
+    /// From a radiograph to its reading.
+    async fn read_pixels(&self, item: &Item, radiograph: Radiograph, share: &mut budget::Share) -> Way<Reading> {
+        let located = self.timed(Step::Locate, locate::locate(self, radiograph)).await?;
+        let mut marked = self.timed(Step::Segment, segment::segment(self, located)).await?;
+        if self.settings.overlay.is_none() {
+            marked.drop_pixels();
+            share.shrink_to(WITHOUT_PIXELS_BYTES);
+        }
+        self.timed(Step::Score, score::score(self, item, marked)).await
+    }
+
+    fn decode_context(&self, item: &Item) -> DecodeContext {
+        DecodeContext {
+            limits: self.settings.limits,
+            accept: Accept { modalities: self.settings.pipeline.definition().accept.modalities.clone() },
+            deidentify: self.settings.deidentify.clone(),
+            hints: item.hints.clone(),
+        }
+    }
+
+    /// Measures a step, and marks its end for the tests that cut a run off there.
+    async fn timed<T>(&self, step: Step, work: impl Future<Output = Way<T>>) -> Way<T> {
+        let began = Instant::now();
+        let done = work.await;
+        self.settings.metrics.step(step, began.elapsed());
+        #[cfg(test)]
+        if let Some(boundary) = &self.boundary {
+            boundary(step);
+            tokio::task::yield_now().await;
+        }
+        done
+    }
+
+    /// Works on pixels on a thread of the pool. A panic there is a fault of ours that costs this image only.
+    async fn on_threads<T: Send + 'static>(&self, task: impl FnOnce() -> Way<T> + Send + 'static) -> Way<T> {
+        self.cpu.run(task).await?.unwrap_or_else(|cpu::Panicked| {
+            tracing::error!("a step panicked on an image; the image is failed(internal)");
+            Err(Stop::failed(FailReason::Internal))
+        })
+    }
+
+    /// Asks a network about one image. Rows of several images are gathered on its side; how long an answer may take, and
+    /// how often a service that is away or busy is asked again, is the stage's own setting.
+    async fn ask(&self, stage: &dyn Stage, input: Tensor) -> Way<Vec<Tensor>> {
+        match stage.infer(TensorBatch::from(input)).await {
+            Ok(outputs) => Ok(outputs),
+            // the network cannot compute this row, alone in its batch
+            Err(error) if error.kind() == inference::ErrorKind::Compute => {
+                tracing::warn!(stage = stage.manifest().name(), "the network failed on one image: {error}");
+                Err(Stop::failed(FailReason::StageFailed))
+            }
+            Err(error) => Err(of_stage(stage, error).into()),
+        }
+    }
+}
+
+fn of_stage(stage: &dyn Stage, error: inference::Error) -> Error {
+    let fault: Fault = error.fault();
+    Error::caused(ErrorKind::Below(fault), format!("asking the stage {}", stage.manifest().name()), error)
+}

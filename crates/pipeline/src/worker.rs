@@ -1,0 +1,222 @@
+//! The worker: takes jobs, walks the steps, publishes what became of each item.
+//!
+//! A job is acknowledged only when its artifact and its record are durable (invariant 3). What happens to a job whose
+//! item could not be read follows from the fault:
+//!
+//! | fault | job |
+//! |---|---|
+//! | transient, overloaded | waits (10 s, 1 min, 10 min, ..) and comes again; after about two hours it is a dead letter |
+//! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row |
+//! | bug | dead letter at once; the committer writes failed(internal) |
+//! | invalid input | failed(internal), acknowledged: an address that is none |
+//! | the process dies | comes again; after four deliveries a dead letter; the committer writes failed(crash_loop) |
+//!
+//! A worker that fails many jobs in a row ends with the fault, so that its supervisor sees it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Job;
+use crate::metrics::JobFate;
+use crate::queue::topology::Lane;
+use crate::queue::{Broker, Delivery, Odd, Queue, Received};
+use crate::run::chain;
+use crate::steps::{Errand, Steps};
+use domain::{FailReason, Fault, OutcomeRecord};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// So many jobs in a row that we could not do: it is not the images.
+const FAILURES_IN_A_ROW: u32 = 32;
+/// A full record queue is given so long to make room.
+const FULL_WITHIN: Duration = Duration::from_secs(300);
+const FULL_WAIT: Duration = Duration::from_secs(2);
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerOptions {
+    /// Jobs in hand at once, 1..=1000: enough to fill the batches of the networks, few to be done again after a crash.
+    pub prefetch: u16,
+    /// What a worker that was told to leave gives the jobs in hand; what is not done by then goes back to the queue. Less
+    /// than the 30 s after which Kubernetes kills.
+    pub grace: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> WorkerOptions {
+        WorkerOptions { prefetch: 16, grace: Duration::from_secs(20) }
+    }
+}
+
+/// What a worker did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct WorkReport {
+    pub acknowledged: u64,
+    pub retried: u64,
+    pub dead_lettered: u64,
+    pub put_aside: u64,
+    /// In hand when the worker left.
+    pub given_back: u64,
+    /// Whose connection was lost: they come again.
+    pub lost: u64,
+}
+
+/// Takes jobs until cancelled.
+///
+/// # Errors
+/// The broker stays away beyond its budget, or so many jobs in a row could not be done that it is not the images. Jobs in hand
+/// are the broker's again.
+pub async fn work(
+    steps: &Steps,
+    broker: Arc<dyn Broker>,
+    options: WorkerOptions,
+    cancel: &CancellationToken,
+) -> Result<WorkReport> {
+    let jobs: Queue<Job> = Queue::new(broker.clone(), Lane::Jobs);
+    let records: Queue<OutcomeRecord> = Queue::new(broker.clone(), Lane::Records);
+    let worker = Worker { steps, broker, records };
+    let prefetch = options.prefetch.clamp(1, 1000);
+    let mut receiver = jobs.consume(prefetch).await?;
+    let mut in_hand = FuturesUnordered::new();
+    let mut report = WorkReport::default();
+    let mut in_a_row = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            Some(done) = in_hand.next() => worker.note(done, &mut report, &mut in_a_row)?,
+            received = receiver.next(), if in_hand.len() < usize::from(prefetch) => match received? {
+                Received::Message { message, delivery } => in_hand.push(worker.handle(message, delivery).boxed()),
+                Received::Odd(odd) => in_hand.push(worker.put_aside(odd).boxed()),
+            },
+        }
+    }
+    receiver.stop().await?;
+    let finishing = async {
+        while let Some(done) = in_hand.next().await {
+            worker.note(done, &mut report, &mut in_a_row)?;
+        }
+        Ok::<(), Error>(())
+    };
+    match tokio::time::timeout(options.grace, finishing).await {
+        Ok(finished) => finished?,
+        Err(_) => tracing::info!("leaving; jobs that are not done go back to the queue"),
+    }
+    report.given_back = in_hand.len() as u64;
+    for _ in 0..report.given_back {
+        steps.metrics().job(JobFate::GivenBack);
+    }
+    Ok(report)
+}
+
+struct Worker<'a> {
+    steps: &'a Steps,
+    broker: Arc<dyn Broker>,
+    records: Queue<OutcomeRecord>,
+}
+
+/// How a job ended, and the fault that it met.
+struct Done {
+    fate: JobFate,
+    fault: Option<Error>,
+}
+
+impl Worker<'_> {
+    fn note(&self, done: Result<Done>, report: &mut WorkReport, in_a_row: &mut u32) -> Result<()> {
+        let Done { fate, fault } = done?;
+        self.steps.metrics().job(fate);
+        match fate {
+            JobFate::Acknowledged => report.acknowledged += 1,
+            JobFate::Retried => report.retried += 1,
+            JobFate::DeadLettered => report.dead_lettered += 1,
+            JobFate::GivenBack => report.given_back += 1,
+            JobFate::PutAside => report.put_aside += 1,
+            JobFate::Lost => report.lost += 1,
+        }
+        match fault {
+            None => *in_a_row = 0,
+            Some(fault) => {
+                *in_a_row += 1;
+                if *in_a_row >= FAILURES_IN_A_ROW {
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One job to its end. An error means that the broker failed us.
+    async fn handle(&self, job: Job, delivery: Delivery) -> Result<Done> {
+        lost_is_no_fault(self.read_and_publish(&job, delivery).await)
+    }
+
+    async fn put_aside(&self, odd: Odd) -> Result<Done> {
+        let moved = odd.put_aside(self.broker.as_ref()).await;
+        lost_is_no_fault(moved.map(|()| Done { fate: JobFate::PutAside, fault: None }))
+    }
+
+    async fn read_and_publish(&self, job: &Job, delivery: Delivery) -> Result<Done> {
+        if job.fingerprint != *self.steps.fingerprint() {
+            return self.wait(delivery, "other_fingerprint", None).await;
+        }
+        let errand = Errand { submission: &job.submission_id, attempt: job.attempt };
+        let (record, fault) = match self.steps.read(&job.item, errand).await {
+            Ok(record) => (record, None),
+            Err(error) => {
+                tracing::warn!(item = %job.item.id(), fault = error.fault().name(), "a job could not be done: {}", chain(&error));
+                match error.fault() {
+                    Fault::Transient { .. } | Fault::Overloaded | Fault::Misconfigured => {
+                        return self.wait(delivery, error.fault().name(), Some(error)).await;
+                    }
+                    Fault::Bug => {
+                        delivery.move_to(self.broker.as_ref(), Lane::JobsDead, error.fault().name()).await?;
+                        return Ok(Done { fate: JobFate::DeadLettered, fault: Some(error) });
+                    }
+                    Fault::InvalidInput => (self.steps.give_up(&job.item, errand, FailReason::Internal), Some(error)),
+                }
+            }
+        };
+        match self.publish(&record).await {
+            // a reading that no message can hold: the item ends here, and its artifact is kept
+            Err(error) if error.kind() == ErrorKind::Message => {
+                let record = self.steps.give_up(&job.item, errand, FailReason::Internal);
+                self.publish(&record).await?;
+            }
+            published => published?,
+        }
+        delivery.receipt.acknowledge().await?;
+        Ok(Done { fate: JobFate::Acknowledged, fault })
+    }
+
+    /// Lets a job wait for its next try, or gives it up when it has waited enough.
+    async fn wait(&self, delivery: Delivery, reason: &str, fault: Option<Error>) -> Result<Done> {
+        let (lane, fate) = match Lane::retry(delivery.parcel.retries) {
+            Some(lane) => (lane, JobFate::Retried),
+            None => (Lane::JobsDead, JobFate::DeadLettered),
+        };
+        delivery.move_to(self.broker.as_ref(), lane, reason).await?;
+        Ok(Done { fate, fault })
+    }
+
+    async fn publish(&self, record: &OutcomeRecord) -> Result<()> {
+        let give_up = tokio::time::Instant::now() + FULL_WITHIN;
+        loop {
+            match self.records.publish(record).await {
+                Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
+                    tokio::time::sleep(FULL_WAIT).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// A job whose connection broke comes again: nothing to be done, and nobody's fault.
+fn lost_is_no_fault(done: Result<Done>) -> Result<Done> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::Lost => Ok(Done { fate: JobFate::Lost, fault: None }),
+        done => done,
+    }
+}
