@@ -161,7 +161,7 @@ def of_peer(options, images, batch):
 
 def agreement(options):
     """AAC-24 of both, file by file."""
-    sql = f"""SELECT s.uri, r.status, r.fail_reason, r.aac24_total, r.aac24_min, r.aac_n_segments, {", ".join(f"r.{g}" for g in GRADES)}
+    sql = f"""SELECT s.uri, r.status, r.fail_reason, r.aac24_total, {", ".join(f"r.{g}" for g in GRADES)}
         FROM readings r JOIN sources s ON r.item_id = s.item_id"""
     command = [options.aortica, "query", "--lake", options.work / "lake", "--with-sources", "--format", "csv", sql]
     ours = csv.DictReader(io.StringIO(measure.run(command, options.work / "query.log").stdout))
@@ -197,16 +197,19 @@ def agreement(options):
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
-def facts(options, images):
+def build_facts(options):
+    """commit, compiler, profile and target of the program."""
+    version = measure.run([options.aortica, "--version"], options.work / "version.log").stdout
+    return dict(line.split(None, 1) for line in version.splitlines()[1:5])
+
+
+def facts(options, images, build):
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
     manifests = {name: tomllib.loads((options.pipeline / f"{name}.toml").read_text()) for name in MODELS}
-    version = measure.run([options.aortica, "--version"], options.work / "version.log").stdout
-    build = dict(line.split(None, 1) for line in version.splitlines()[1:5])
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "cpu": model,
         "cores": options.cores,
-        "load_before": os.getloadavg()[0],
         "build": build,
         "runtime": options.runtime.resolve().name,
         "models": {n: {"sha256": m["sha256"], "gflop": m.get("gflop_per_row")} for n, m in manifests.items()},
@@ -246,7 +249,7 @@ def table(record):
     way = lambda w: f"{w['runners']} x {w['threads']} threads{', spinning' if w['spin'] else ''}, batch {w['batch']}"
     verdict = lambda good: "reached" if good else "MISSED"
     by = lambda how: statistics.median(one["aortica"]["outside_ms_per_image_by"][how] for one in record["rounds"])
-    steps = record["rounds"][-1]["peer"]["steps_ms_per_image"]
+    steps = {n: ms for n, ms in record["rounds"][-1]["peer"]["steps_ms_per_image"].items() if n not in MODELS}
     out = [
         "",
         f"{f['images']} images of {f['raster'][0]} x {f['raster'][1]}, 16 bit, uncompressed; {f['cores']} cores of {f['cpu']}; "
@@ -261,9 +264,9 @@ def table(record):
         + verdict(s["ceiling_ratio"] >= LIMITS["ceiling_ratio_min"]),
         f"{'images/s, Python pipeline':44}{s['peer']['images_per_s']:9.1f}   rounds: {each('peer', 'images_per_s')}",
         f"{'  aortica / Python, whole run':44}{s['whole_run_ratio']:9.2f}   (Python without its start: {s['peer']['images_per_s_when_ready']:.1f}/s)",
-        f"{'CPU ms outside the networks an image, aortica':44}{s['aortica']['outside_ms_per_image']:8.2f}   "
+        f"{'CPU ms outside the networks an image, aortica':44}{s['aortica']['outside_ms_per_image']:9.2f}   "
         f"by threads {by('threads'):.2f}, by subtraction {by('subtraction'):.2f}",
-        f"{'CPU ms outside the networks an image, Python':44}{s['peer']['outside_ms_per_image']:9.2f}   "
+        f"{'CPU ms outside the networks an image, Python':44}{s['peer']['outside_ms_per_image']:9.2f}   in the last round: "
         + ", ".join(f"{n} {ms:.1f}" for n, ms in steps.items()),
         f"{'  aortica / Python':44}{s['outside_ratio']:9.3f}   at most {LIMITS['outside_ratio_max']}: "
         + verdict(s["outside_ratio"] <= LIMITS["outside_ratio_max"]),
@@ -287,12 +290,14 @@ def main():
     os.sched_setaffinity(0, cores)
     say = lambda text: print(f"bench: {text}", file=sys.stderr, flush=True)
 
-    say(f"simulating {options.images} images")
-    images = cohort.make(options.aortica, Path(__file__).with_name("phantom.toml"), options.images, options.seed, options.work)
-    known = facts(options, images)
-    warnings = []
-    if known["load_before"] > 0.5:
-        warnings.append(f"the machine was busy before (load {known['load_before']:.1f}): these numbers are no measurement")
+    warnings, load = [], os.getloadavg()[0]
+    if load > 0.5:
+        warnings.append(f"the machine was busy before (load {load:.1f}): these numbers are no measurement")
+    build = build_facts(options)
+    say(f"simulating {options.images} images, unless they are there")
+    config = Path(__file__).with_name("phantom.toml")
+    images = cohort.make(options, config, build.get("commit", ""))
+    known = facts(options, images, build)
     if known["build"].get("profile") != "release":
         warnings.append("aortica is a debug build (pixel code optimised, the rest not): run `make release` first")
     ceiling = Ceiling(options)

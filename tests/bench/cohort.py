@@ -12,15 +12,18 @@ import pydicom
 ROWS, COLUMNS = 1100, 400
 
 
-def make(aortica, config, images, seed, work):
-    """Folder with `images` files of 1,100 x 400; kept under `work` for the next run with the same seed and settings."""
-    key = hashlib.sha256(config.read_bytes() + f"{images} {seed} {ROWS} {COLUMNS}".encode()).hexdigest()[:12]
+def make(options, config, commit):
+    """Folder with so many files of 1,100 x 400; kept under `work` for the next run with the same seed, settings and commit."""
+    images, work = options.images, options.work
+    key = f"{options.seed} {ROWS} {COLUMNS} {commit}".encode() + config.read_bytes()
+    key = hashlib.sha256(key).hexdigest()[:12]
     folder = work / f"images-{images}-{key}"
     if folder.is_dir():
         return folder
     drawn = work / f"drawn-{images}-{key}"
     shutil.rmtree(drawn, ignore_errors=True)
-    command = [aortica, "phantom", "--participants", images, "--seed", seed, "--config", config, "--out", drawn]
+    command = [options.aortica, "phantom", "--participants", images, "--seed", options.seed, "--config", config]
+    command += ["--threads", options.cores, "--out", drawn]
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)

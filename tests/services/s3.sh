@@ -78,8 +78,8 @@ ENV
 }
 
 stop() {
-    for pid in 4 3 2 1; do
-        [ -f "$dir/run/$pid.pid" ] && kill "$(cat "$dir/run/$pid.pid")" 2>/dev/null || true
+    for pid in 4 3 2 1; do # in-memory servers have nothing to save
+        [ -f "$dir/run/$pid.pid" ] && kill -KILL "$(cat "$dir/run/$pid.pid")" 2>/dev/null || true
     done
 }
 

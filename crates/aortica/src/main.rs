@@ -1,1 +1,54 @@
-fn main() {}
+//! aortica: the command line, wiring only. Each subcommand is a role; what it does lives in the crates below.
+
+mod cli;
+mod commands;
+mod environment;
+mod exit;
+mod health;
+mod logging;
+mod overlay;
+mod progress;
+mod settings;
+mod signals;
+mod study_key;
+mod wiring;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(&cli);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("aortica: {error:#}");
+            ExitCode::from(exit::fault_of(&error).exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    // `config check` reads the file itself, so that it can name any file.
+    if let Command::Config(command) = &cli.command {
+        commands::config::run(command, cli.settings.as_deref())?;
+        return Ok(0);
+    }
+    let settings = settings::load(cli.settings.as_deref())?;
+    match &cli.command {
+        Command::Score(args) => return commands::score::run(args, &settings),
+        Command::Submit(args) => return commands::distributed::submit(args, &settings),
+        Command::Worker(args) => return commands::distributed::worker(args, &settings),
+        Command::Commit(args) => return commands::distributed::commit(args, &settings),
+        Command::Infer(args) => return commands::infer::run(args, &settings),
+        Command::Query(args) => commands::query::run(args)?,
+        Command::Phantom(args) => return commands::phantom::run(args, &settings),
+        Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
+        Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,
+        Command::Pipeline(command) => commands::pipeline::run(command)?,
+        Command::Codebook(args) => commands::codebook::run(args)?,
+        Command::Config(_) => {}
+    }
+    Ok(0)
+}

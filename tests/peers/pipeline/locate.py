@@ -53,7 +53,7 @@ DX, DY = (axis.ravel().astype(float) for axis in np.meshgrid(np.arange(-2, 3), n
 TERMS = np.stack([np.ones(25), DX, DY, DX * DX, DY * DY], axis=1)  # [25, 5]
 OUTER = TERMS[:, :, None] * TERMS[:, None, :]  # [25, 5, 5]
 OFFSETS = ((DY + 2).astype(int)[None, :], (DX + 2).astype(int)[None, :])
-DISC = [axis.ravel()[None, :] for axis in np.meshgrid(np.arange(-RADIUS, RADIUS + 1), np.arange(-RADIUS, RADIUS + 1), indexing="ij")]
+DISC = [axis.ravel()[None, :] for axis in np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]]
 
 
 @dataclass

@@ -1,0 +1,320 @@
+//! The command line. Every role is a subcommand; `--help` of each teaches by example.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; bad images are outcomes in the table, not errors
+  2  the input or the command line is wrong (nothing was changed)
+  3  settings, credentials, a missing library or a missing model: someone must act
+  4  something outside failed or is overloaded (store, broker, stage service): run the same command again
+  5  a fault of aortica: please report it
+  130  stopped by Ctrl-C or SIGTERM; what was finished is kept, the same command resumes";
+
+/// Version with build facts.
+pub const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit   ",
+    env!("AORTICA_COMMIT"),
+    "\ncompiler ",
+    env!("AORTICA_RUSTC"),
+    "\nprofile  ",
+    env!("AORTICA_PROFILE"),
+    "\ntarget   ",
+    env!("AORTICA_TARGET"),
+    "\nNot a medical device. The shipped models were trained on simulated images only."
+);
+
+#[derive(Parser)]
+#[command(
+    name = "aortica",
+    version,
+    long_version = LONG_VERSION,
+    about = "Scores abdominal aortic calcification (Kauppila AAC-24) on lateral spine images, for whole populations",
+    long_about = "aortica reads every lateral spine image of a folder or bucket, gives each the 24-point Kauppila score with \
+evidence that a radiologist can check, and keeps one row per image in a lake that SQL can query.\n\n\
+Not a medical device: the shipped models were trained on simulated images only.",
+    after_help = "First steps:\n  aortica phantom --participants 20 --seed 1 --out cohort\n  \
+aortica score cohort/images --lake lake --overlays overlays\n  \
+aortica query --lake lake \"SELECT aac24_cat_label, count(*) FROM readings GROUP BY 1\"",
+    after_long_help = EXIT_CODES
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Settings file (TOML); `aortica config print` shows every setting with its default.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// What to log on stderr: error, warn, info, debug, or a filter such as `pipeline=debug,warn`.
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Log as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Score every image of a folder, bucket, file or manifest into a lake; run again to resume
+    Score(ScoreArgs),
+    /// Ask the lake in SQL, one statement or at a prompt
+    Query(QueryArgs),
+    /// Simulate a cohort of radiographs with exact truth
+    Phantom(PhantomArgs),
+    /// Compare the readings of a lake with the truth of a simulated cohort
+    Evaluate(EvaluateArgs),
+    /// Replace an identifier column of a CSV file by participant keys
+    Pseudonymise(PseudonymiseArgs),
+    /// Write the item manifest of a submission and put its jobs on the queue
+    Submit(SubmitArgs),
+    /// Take jobs from the queue, read images, publish readings
+    Worker(WorkerArgs),
+    /// Serve the models of a pipeline over the Open Inference Protocol v2
+    Infer(InferArgs),
+    /// Fold published readings into the lake
+    Commit(CommitArgs),
+    /// Check, print or describe the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// List or show the pipelines
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
+    /// Describe every column of the lake
+    Codebook(CodebookArgs),
+}
+
+#[derive(Args)]
+pub struct PipelineChoice {
+    /// Pipeline by name, or the folder that holds its pipeline.toml.
+    #[arg(long, value_name = "NAME|DIR", default_value = "vfa-unet")]
+    pub pipeline: String,
+}
+
+#[derive(Args)]
+pub struct LakeChoice {
+    /// The lake: a folder or s3://bucket/prefix; made where there is none.
+    #[arg(long, value_name = "LAKE")]
+    pub lake: String,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica score films/ --lake lake --overlays overlays\n  \
+aortica score s3://study/images --lake s3://study/lake --threads 8\n  \
+aortica score list.csv --lake lake        # columns: uri, optional pixel_spacing_mm, pixel_aspect, participant\n\n\
+Run the same command again to resume: only what is new or changed is opened.\n\
+S3 credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT, AWS_REGION).",
+    after_long_help = EXIT_CODES)]
+pub struct ScoreArgs {
+    /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
+    pub source: String,
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    /// Write a PNG with vertebrae, walls, plaques and grades for every scored image into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub overlays: Option<PathBuf>,
+    /// Threads for everything; default: the cores of this machine.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Read at most this many new items.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Run the networks on stage services instead of in this process: one URL for each network, e.g. http://127.0.0.1:8001.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub stages: Vec<String>,
+    /// Print the end report as JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    Table,
+    Csv,
+    Json,
+    Parquet,
+}
+
+#[derive(Args)]
+#[command(after_help = "Tables: readings. Views: segments, ledger, latest_by_image_date, latest_by_scored_at.\n\n\
+Examples:\n  aortica query --lake lake \"SELECT status, fail_reason, count(*) FROM ledger GROUP BY ALL\"\n  \
+aortica query --lake lake --format csv \"SELECT * FROM latest_by_image_date\" > readings.csv\n  \
+aortica query --lake lake                 # a prompt; \\q leaves")]
+pub struct QueryArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// How to print the answer; parquet goes to stdout as a file.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Also offer the view `sources` (item_id, uri). File names can identify people, so it is off by default.
+    #[arg(long)]
+    pub with_sources: bool,
+    /// One SQL statement; without it, a prompt.
+    pub sql: Option<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Writes DIR/images/*.dcm, truth.parquet, masks/, participants.csv and human_readings.parquet.\n\
+The same seed and settings give the same bytes, whatever the number of threads.")]
+pub struct PhantomArgs {
+    #[arg(long, value_name = "N")]
+    pub participants: u32,
+    /// Visits of each participant.
+    #[arg(long, value_name = "V", default_value_t = 1)]
+    pub visits: u32,
+    /// What to simulate (TOML); without it, the default population.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration in force, every parameter explained, and leave.
+    #[arg(long)]
+    pub print_config: bool,
+    #[arg(long, value_name = "S")]
+    pub seed: u64,
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// The folder that `aortica phantom` wrote.
+    #[arg(long, value_name = "DIR")]
+    pub truth: PathBuf,
+    /// The study key that the lake was scored with; default: from the settings.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  aortica pseudonymise outcomes.csv --column patient_id --key study.key -o outcomes_keyed.csv\n\n\
+The column becomes `participant_id` and joins with `readings.participant_id`.")]
+pub struct PseudonymiseArgs {
+    /// CSV file with a header line.
+    pub file: PathBuf,
+    /// The column that holds the identifier as the images carry it (DICOM PatientID).
+    #[arg(long)]
+    pub column: String,
+    /// Columns of dates (YYYY-MM-DD) to shift by the participant's own shift.
+    #[arg(long, value_delimiter = ',')]
+    pub shift_dates: Vec<String>,
+    /// The study key; default: from the settings.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct SubmitArgs {
+    /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
+    pub source: String,
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    /// One URL for each network, e.g. http://127.0.0.1:8001; without it the networks run in this process.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub stages: Vec<String>,
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Address for health and metrics, e.g. 127.0.0.1:9100.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args)]
+pub struct CommitArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Leave when every item of this submission has its row.
+    #[arg(long, value_name = "SUBMISSION")]
+    pub until_complete: Option<String>,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    /// Address for health and metrics, e.g. 127.0.0.1:9101.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n\n\
+Port 0 takes a free port; the addresses are printed on stdout as one JSON line once they are bound.\n\
+Readiness, when all models are loaded: GET /v2/health/ready on the HTTP address.")]
+pub struct InferArgs {
+    /// Folders with model manifests (*.toml beside *.onnx).
+    #[arg(required = true, value_name = "MODEL_DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Serve only these models; default: all of the folders.
+    #[arg(long = "model", value_name = "NAME", value_delimiter = ',')]
+    pub models: Vec<String>,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8001")]
+    pub grpc: std::net::SocketAddr,
+    /// Health and metrics.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8002")]
+    pub http: std::net::SocketAddr,
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Check a settings file; names the line of what is wrong
+    Check { file: Option<PathBuf> },
+    /// Print the settings in force, defaults included, secrets left out
+    Print,
+    /// Print the JSON Schema of the settings file
+    Schema,
+}
+
+#[derive(Subcommand)]
+pub enum PipelineCommand {
+    /// The pipelines that can be run
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Definition, models, digests and fingerprint of one pipeline
+    Show {
+        /// Name or folder.
+        #[arg(default_value = "vfa-unet")]
+        pipeline: String,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct CodebookArgs {
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+//! `aortica submit`, `worker`, `commit`: the same steps as `score`, through RabbitMQ.
+
+use crate::cli::{CommitArgs, SubmitArgs, WorkerArgs};
+use crate::exit::{EXIT_STOPPED, misconfigured};
+use crate::settings::Settings;
+use crate::wiring::{self, StepParts};
+use crate::{environment, health, signals};
+use pipeline::commit::CommitOptions;
+use pipeline::metrics::Metrics;
+use pipeline::queue::amqp::{AmqpBroker, AmqpSettings};
+use pipeline::queue::{Broker, Queue, topology::Lane};
+use pipeline::submit::SubmitOptions;
+use pipeline::worker::WorkerOptions;
+use pipeline::{BatchLimits, Source};
+use prometheus::Registry;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
+    let url = environment::amqp_url()?.ok_or_else(|| {
+        misconfigured("no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it")
+    })?;
+    let amqp = AmqpSettings {
+        url,
+        namespace: settings.queue.name.clone(),
+        delivery_limit: u32::from(settings.queue.delivery_limit),
+        connection_name: format!("aortica {role}"),
+        reconnect_within: Duration::from_secs(300),
+    };
+    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+}
+
+fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads.clamp(1, 4)).enable_all().build()?.block_on(future)
+}
+
+pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    block_on(2, async {
+        let cancel = signals::stop_on_signal();
+        let pipeline = wiring::pipeline(&args.pipeline)?;
+        Source::open(&args.source, wiring::stores()?, None).await?;
+        let key = wiring::key(settings, &args.lake.lake)?;
+        let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key))).await?;
+        let lake = wiring::create_lake(&args.lake.lake).await?;
+        let jobs = Queue::new(broker(settings, "submit").await?, Lane::Jobs);
+        let options = SubmitOptions {
+            pipeline: pipeline.definition().label(),
+            fingerprint: pipeline.fingerprint("cpu"),
+            limit: args.limit,
+            retry: Vec::new(),
+            metrics: Metrics::unread(),
+        };
+        let (send, _receive) = watch::channel(Default::default());
+        let report = ::pipeline::submit::submit(&source, &lake, &jobs, &options, &send, &cancel).await?;
+        if args.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            println!("submission {}", report.submission);
+            println!("{:>9} items", report.items);
+            println!("{:>9} had their row", report.found_done);
+            println!("{:>9} jobs on the queue", report.published);
+        }
+        Ok(if report.cancelled { EXIT_STOPPED } else { 0 })
+    })
+}
+
+pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let threads = settings.threads(args.threads);
+    block_on(threads, async {
+        let cancel = signals::stop_on_signal();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let served = health::serve(args.http, registry, cancel.clone()).await?;
+        let pipeline = wiring::pipeline(&args.pipeline)?;
+        let key = wiring::key(settings, &args.lake.lake)?;
+        let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+        let lake = wiring::create_lake(&args.lake.lake).await?;
+        let parts = StepParts { pipeline, stages, lake, key, threads, overlays: None, metrics };
+        let steps = wiring::steps(parts, settings)?;
+        let broker = broker(settings, "worker").await?;
+        served.ready();
+        let options = WorkerOptions { prefetch: settings.queue.prefetch, ..WorkerOptions::default() };
+        let report = ::pipeline::worker::work(&steps, broker, options, &cancel).await?;
+        println!("{}", serde_json::to_string(&report)?);
+        Ok(0)
+    })
+}
+
+pub fn commit(args: &CommitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    block_on(2, async {
+        let cancel = signals::stop_on_signal();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let served = health::serve(args.http, registry, cancel.clone()).await?;
+        let lake = wiring::create_lake(&args.lake.lake).await?;
+        let broker = broker(settings, "commit").await?;
+        served.ready();
+        let options = CommitOptions {
+            batch: BatchLimits {
+                rows: settings.run.commit_rows as usize,
+                age: Duration::from_secs(u64::from(settings.run.commit_after_s)),
+            },
+            until_complete: args.until_complete.clone(),
+            now_us: Arc::new(environment::now_us),
+            metrics,
+        };
+        let report = ::pipeline::commit::commit(&lake, broker, &options, &cancel).await?;
+        println!("{}", serde_json::to_string(&report)?);
+        Ok(if report.pending.is_some_and(|pending| pending > 0) { EXIT_STOPPED } else { 0 })
+    })
+}

@@ -1,0 +1,12 @@
+//! One file per subcommand, or per few that share their wiring.
+
+pub mod codebook;
+pub mod config;
+pub mod distributed;
+pub mod evaluate;
+pub mod infer;
+pub mod phantom;
+pub mod pipeline;
+pub mod pseudonymise;
+pub mod query;
+pub mod score;

@@ -1,0 +1,136 @@
+//! `aortica score`: the whole pipeline in one process.
+
+use crate::cli::ScoreArgs;
+use crate::exit::EXIT_STOPPED;
+use crate::progress::{self, Progress};
+use crate::settings::Settings;
+use crate::wiring::{self, StepParts};
+use crate::signals;
+use pipeline::metrics::Metrics;
+use pipeline::progress::{Counts, Phase, RunReport};
+use pipeline::run::{ScoreOptions, score};
+use pipeline::{BatchLimits, Source};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let threads = settings.threads(args.threads);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build()?;
+    runtime.block_on(run_async(args, settings, threads))
+}
+
+async fn run_async(args: &ScoreArgs, settings: &Settings, threads: usize) -> anyhow::Result<u8> {
+    let cancel = signals::stop_on_signal();
+    let pipeline = wiring::pipeline(&args.pipeline)?;
+    // SRC first: a wrong path should not leave a key file and an empty lake behind.
+    Source::open(&args.source, wiring::stores()?, None).await?;
+    let key = wiring::key(settings, &args.lake.lake)?;
+    let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key.clone()))).await?;
+    let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+    let lake = wiring::create_lake(&args.lake.lake).await?;
+    let parts = StepParts {
+        pipeline,
+        stages,
+        lake: lake.clone(),
+        key,
+        threads,
+        overlays: args.overlays.clone(),
+        metrics: Metrics::unread(),
+    };
+    let steps = wiring::steps(parts, settings)?;
+    let options = ScoreOptions {
+        limit: args.limit,
+        batch: BatchLimits {
+            rows: settings.run.commit_rows as usize,
+            age: Duration::from_secs(u64::from(settings.run.commit_after_s)),
+        },
+        ..ScoreOptions::default()
+    };
+    let (send, receive) = watch::channel(Default::default());
+    let shown = tokio::spawn(show(receive, args.json));
+    let report = score(&steps, &lake, &source, &options, &send, &cancel).await;
+    drop(send);
+    shown.await?;
+    let report = report?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+    } else {
+        print(&report, args);
+    }
+    Ok(if report.cancelled { EXIT_STOPPED } else { 0 })
+}
+
+async fn show(mut receive: watch::Receiver<pipeline::progress::Progress>, quiet: bool) {
+    let mut bar = None;
+    while receive.changed().await.is_ok() {
+        let now = receive.borrow_and_update().clone();
+        if now.phase == Phase::Reading && bar.is_none() {
+            bar = Some(Progress::start("images", now.to_read, quiet));
+        }
+        if let Some(bar) = &mut bar {
+            let other = now.read.total() - now.read.scored;
+            let note = if other > 0 { format!("{other} not scored") } else { String::new() };
+            bar.update(now.read.total(), now.to_read, &note);
+        }
+        // Updates come with every image; a person needs a few a second.
+        tokio::time::sleep(Duration::from_millis(80)).await;
+    }
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+}
+
+fn as_json(report: &RunReport) -> serde_json::Value {
+    serde_json::json!({
+        "submission": report.submission,
+        "fingerprint": report.fingerprint,
+        "items": report.items,
+        "opened": report.read.total(),
+        "scored": report.outcomes.scored,
+        "excluded": report.outcomes.excluded,
+        "failed": report.outcomes.failed,
+        "pending": report.pending,
+        "postponed": report.postponed,
+        "overlays_failed": report.overlays_failed,
+        "conflicts": report.conflicts,
+        "cancelled": report.cancelled,
+        "seconds": report.seconds,
+        "images_per_second": report.rate(),
+    })
+}
+
+fn print(report: &RunReport, args: &ScoreArgs) {
+    let Counts { scored, excluded, failed } = &report.outcomes;
+    let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
+    let (n_excluded, n_failed) = (sum(&mut excluded.values()), sum(&mut failed.values()));
+    let opened = report.read.total();
+    if opened == 0 {
+        println!("nothing new: all {} items had their row", report.items);
+    } else {
+        let took = progress::plain_duration(Duration::from_secs_f64(report.seconds));
+        println!("{opened} images read in {took} ({:.1}/s)", report.rate());
+    }
+    println!("{:>9} items", report.items);
+    println!("{scored:>9} scored");
+    println!("{n_excluded:>9} excluded");
+    for (reason, n) in excluded {
+        println!("{n:>13} {reason}");
+    }
+    println!("{n_failed:>9} failed");
+    for (reason, n) in failed {
+        println!("{n:>13} {reason}");
+    }
+    if report.pending > 0 {
+        println!("{:>9} pending: run the same command again", report.pending);
+    }
+    if report.conflicts > 0 {
+        println!("{:>9} readings differ from earlier ones of the same pipeline; copies are in {}/conflicts", report.conflicts, args.lake.lake);
+    }
+    if report.overlays_failed > 0 {
+        println!("{:>9} overlays could not be written (is there room on the disk?)", report.overlays_failed);
+    }
+    if report.cancelled {
+        println!("stopped; what is finished is kept, the same command resumes");
+    }
+}

@@ -1,0 +1,63 @@
+//! From an error to a message and an exit code.
+
+use domain::Fault;
+use std::fmt;
+
+/// An error of the command line itself.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Usage {}
+
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(message.into()))
+}
+
+/// Someone must act: a library, a model, a credential is missing.
+#[derive(Debug)]
+pub struct Misconfigured(String);
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Misconfigured {}
+
+pub fn misconfigured(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Misconfigured(message.into()))
+}
+
+/// Stopped by a signal.
+pub const EXIT_STOPPED: u8 = 130;
+
+/// The kind of failure of an error: that of the first crate's error in its chain.
+pub fn fault_of(error: &anyhow::Error) -> Fault {
+    for cause in error.chain() {
+        if cause.is::<Usage>() {
+            return Fault::InvalidInput;
+        }
+        if cause.is::<Misconfigured>() {
+            return Fault::Misconfigured;
+        }
+        let fault = None
+            .or_else(|| cause.downcast_ref::<pipeline::Error>().map(pipeline::Error::fault))
+            .or_else(|| cause.downcast_ref::<lake::Error>().map(lake::Error::fault))
+            .or_else(|| cause.downcast_ref::<inference::Error>().map(inference::Error::fault))
+            .or_else(|| cause.downcast_ref::<phantom::Error>().map(phantom::Error::fault))
+            .or_else(|| cause.downcast_ref::<learning::Error>().map(learning::Error::fault))
+            .or_else(|| cause.downcast_ref::<scoring::Error>().map(scoring::Error::fault));
+        if let Some(fault) = fault {
+            return fault;
+        }
+        if cause.is::<std::io::Error>() || cause.is::<toml::de::Error>() || cause.is::<csv::Error>() {
+            return Fault::InvalidInput;
+        }
+    }
+    Fault::Bug
+}

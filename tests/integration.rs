@@ -1,0 +1,8 @@
+//! The one integration binary: the program as a user runs it.
+
+mod files;
+mod garbage;
+mod privacy;
+mod query;
+mod resume;
+mod structure;
