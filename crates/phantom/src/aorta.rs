@@ -206,7 +206,7 @@ impl Aorta {
             let late_above = 0.16 * (3.2 - position).max(0.0);
             let growth = random.lognormal(1.0, 0.55);
             let thickness =
-                random.between(settings.thickness_min_mm, settings.thickness_max_mm) * random.between(0.5, 1.0);
+                random.between(settings.thickness_min_mm, settings.thickness_max_mm) * random.between(0.6, 1.0);
             let depth_per_mm = random.lognormal(settings.depth_per_mm, settings.depth_spread);
             let texture = random.next();
             let onset = base_onset + if k == 0 { 0.0 } else { late_above };

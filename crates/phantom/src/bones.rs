@@ -78,8 +78,8 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
     let borders = Borders::of(body);
     // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
     let width = body.depth * 1.35;
-    let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.8, 1.2);
-    let shell = 0.11 * density * random.between(0.7, 1.3);
+    let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.55, 1.15);
+    let shell = 0.14 * density * body.wall;
     let plate = 0.44 * density * random.between(0.85, 1.15);
     let texture = Wander::new(random, 400.0, 1.6);
     let texture_phase = random.between(0.0, 300.0);
@@ -109,7 +109,7 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
         let mut tau = spongy * section * (1.0 + grain) * foot;
         let front = (-(d[0] - 0.6).powi(2) / 0.32).exp();
         let back = (-(d[1] - 0.6).powi(2) / 0.4).exp();
-        tau += shell * (front + 0.55 * back) * if sacral { 0.0 } else { 1.0 };
+        tau += shell * (front + 0.5 * back) * (1.0 + 0.4 * coarse.at(along + 300.0)).max(0.0);
         for (k, sign) in [(2, -1.0), (3, 1.0)] {
             if (sacral && k == 3) || d[k] > 9.0 {
                 continue;
@@ -126,6 +126,7 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
         }
         (tau * enter) as f32
     });
+    lay_ragged_plates(canvas, body, density, sacral, random);
     for (k, toward) in [(0usize, 1.0), (1usize, -1.0)] {
         let size = body.osteophyte[k];
         if size > 0.6 {
@@ -133,6 +134,39 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
             let tip = corner + f * size + u * (toward * 0.5 * size);
             let line = curve(&[corner - f * 2.5 - u * (toward * 1.5), corner - u * (toward * 0.4), tip], 0.4);
             canvas.stroke(&line, Profile::Solid, |t| 1.9 * (1.0 - 0.75 * t), |_| 0.22 * density);
+        }
+    }
+}
+
+/// Rounds off both ends of a stroke's width, t in 0..1.
+fn blunt(t: f64) -> f64 {
+    (1.0 - (2.0 * t - 1.0).powi(8)).max(0.0).sqrt()
+}
+
+/// Short dense streaks along the plates, a little out of line: rims of the far side, sclerosis, steps.
+fn lay_ragged_plates(canvas: &mut Canvas, body: &Body, density: f64, sacral: bool, random: &mut Random) {
+    for v in [0.0, 1.0] {
+        if sacral && v > 0.5 {
+            continue;
+        }
+        let count = (body.ragged * 5.0 * random.unit()).round() as usize;
+        for _ in 0..count {
+            let (start, share) = (random.between(-0.04, 0.7), random.between(0.12, 0.5));
+            let inward = random.normal(0.02, 0.022) * if v > 0.5 { -1.0 } else { 1.0 };
+            let turn = random.normal(0.0, 0.022);
+            let end = (start + share).min(1.04);
+            let line = [
+                body.at(start, v + inward),
+                body.at(0.5 * (start + end), v + inward + random.normal(0.0, 0.01)),
+                body.at(end, v + inward + turn),
+            ];
+            let (half, strength) = (random.between(0.5, 1.1), random.between(0.08, 0.34) * density);
+            canvas.stroke(
+                &curve(&line, 0.5),
+                Profile::Solid,
+                |_| half,
+                |t| strength * (std::f64::consts::PI * t).sin().powf(0.6),
+            );
         }
     }
 }
@@ -151,7 +185,7 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         let shift = u * (side * (0.9 + 0.7 * body.double_contour.abs()).min(4.0) * random.between(0.3, 1.0))
             + f * (side * random.between(0.0, 1.8));
         let root = body.at(0.97, 0.28) + shift;
-        let joint = root - f * (11.0 * scale) + wobble(random, 0.6);
+        let joint = root - f * (12.5 * scale) + wobble(random, 0.6);
         let pedicle = curve(&[root + f * 1.5, root.lerp(joint, 0.5), joint], 0.5);
         let half = 0.2 * h * random.between(0.85, 1.1);
         let strength = 0.17 * density * random.between(0.8, 1.2) * if index == L5 { 0.75 } else { 1.0 };
@@ -164,7 +198,12 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         // superior articular process: up and a little forward, a beak
         let beak = [joint - f * 1.0, joint + u * (0.3 * h) - f * 0.8, joint + u * (0.62 * h) + f * (1.6 * scale)]
             .map(|p| p + wobble(random, 0.5));
-        canvas.stroke(&curve(&beak, 0.5), Profile::Solid, |t| scale * (4.6 - 2.3 * t), |t| strength * (1.25 + 0.5 * t));
+        canvas.stroke(
+            &curve(&beak, 0.5),
+            Profile::Solid,
+            |t| scale * (4.6 - 2.3 * t) * blunt(t),
+            |t| strength * (1.25 + 0.5 * t),
+        );
         // isthmus and inferior process, down to the joint behind the body below
         let isthmus = joint - u * (0.34 * h) - f * (3.8 * scale);
         let lower = below.at(1.0, 0.02) - f * (15.0 * scale) + shift * 0.6;
@@ -176,7 +215,7 @@ fn lay_arch(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Rando
         canvas.stroke(
             &curve(&pillar, 0.5),
             Profile::Solid,
-            |t| swell * scale * (4.2 + 1.9 * (2.0 * t - 1.1).powi(2)) * (1.0 - 0.5 * t.powi(12)),
+            |t| swell * scale * (4.2 + 1.9 * (2.0 * t - 1.1).powi(2)) * blunt(t),
             |t| strength * (1.2 + 0.3 * patch.at(40.0 * t)),
         );
         // cortex of the joint: a short bright curved line

@@ -258,7 +258,7 @@ pub struct PlaqueSettings {
     pub depth_per_mm: f64,
     /// Standard deviation of its logarithm between plaques. Default .45.
     pub depth_spread: f64,
-    /// Thickness of a full-grown plaque, mm, lowest and highest. Default .6 and 2.5.
+    /// Thickness of a full-grown plaque, mm, lowest and highest. Default .7 and 2.8.
     pub thickness_min_mm: f64,
     pub thickness_max_mm: f64,
     /// Plaques of the lateral walls for each plaque of the two graded walls. Default .3.
@@ -276,8 +276,8 @@ impl Default for PlaqueSettings {
         PlaqueSettings {
             depth_per_mm: 0.21,
             depth_spread: 0.45,
-            thickness_min_mm: 0.6,
-            thickness_max_mm: 2.5,
+            thickness_min_mm: 0.7,
+            thickness_max_mm: 2.8,
             lateral_share: 0.3,
             posterior_ratio: 1.15,
             visible_min_cnr: 3.0,

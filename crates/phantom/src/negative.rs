@@ -119,6 +119,8 @@ fn body(centre: Mm, (half, height): (f64, f64), tilt: f64, waist: f64, random: &
         depth: 2.0 * half,
         osteophyte: [random.between(0.0, 2.0), random.between(0.0, 2.0)],
         double_contour: random.bounded(0.0, 0.9, 2.0),
+        wall: random.between(0.2, 0.9),
+        ragged: random.between(0.0, 0.6),
         density: 1.0,
     }
 }

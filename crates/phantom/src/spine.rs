@@ -51,6 +51,10 @@ pub(crate) struct Body {
     pub osteophyte: [f64; 2],
     /// Offset of the second contour of the end plates (out-of-plane tilt), mm along the body's axis.
     pub double_contour: f64,
+    /// How far the front and back walls show, 0..1: their shell is thin, and not always met edge-on.
+    pub wall: f64,
+    /// Irregular dense streaks at the plates (degeneration), 0..1.
+    pub ragged: f64,
     /// Density relative to the person's.
     pub density: f64,
 }
@@ -97,6 +101,8 @@ impl Spine {
         let scoliosis = if random.chance(settings.scoliosis_share) { random.between(1.5, 5.5) } else { 0.0 };
         let scoliosis_at = random.between(1.0, 7.0);
         let osteophytes = if random.chance(settings.osteophyte_share) { random.between(1.0, 4.5) } else { 0.0 };
+        let wall = random.between(0.05, 1.0);
+        let ragged = (random.bounded(0.1 + 0.012 * (build.age - 55.0), 0.3, 2.0)).clamp(0.0, 1.0);
         let fracture_chance = (settings.fracture_share * 2f64.powf((build.age - 70.0) / 15.0)).min(0.7);
         let mut fractures = [Fracture::None; BODIES];
         if random.chance(fracture_chance) {
@@ -124,6 +130,8 @@ impl Spine {
             depth: s1_depth,
             osteophyte: [osteophytes * random.between(0.0, 1.0), 0.0],
             double_contour: 0.0,
+            wall: 0.0,
+            ragged,
             density: 0.9,
         });
         for index in 1..BODIES {
@@ -192,6 +200,8 @@ impl Spine {
                 double_contour: scoliosis * ((here - scoliosis_at) * 0.55).sin()
                     + random.bounded(0.0, 0.5, 2.0)
                     + 0.12 * (here - 3.5),
+                wall: wall * random.between(0.5, 1.0),
+                ragged,
                 density: random.bounded(1.0, 0.06, 2.0)
                     * if matches!(fracture, Fracture::Crush | Fracture::Wedge) { 1.15 } else { 1.0 },
             });

@@ -84,7 +84,7 @@ impl Scanner {
             window: 4.9,
             middle: 0.5,
             equalise: 0.3,
-            sharpen: 0.8,
+            sharpen: 0.6,
             row_noise: 0.0,
             anterior_right: false,
             monochrome1: false,
@@ -167,7 +167,7 @@ impl Scanner {
                 monochrome1: true,
                 noise: 0.0045,
                 equalise: 0.42,
-                sharpen: 1.1,
+                sharpen: 0.8,
                 ..film
             },
             Scanner::CarestreamDr => Style {
@@ -176,7 +176,7 @@ impl Scanner {
                 software: "5.7.212.1",
                 spacing: (0.139, 0.139),
                 equalise: 0.45,
-                sharpen: 1.2,
+                sharpen: 0.8,
                 ..film
             },
             Scanner::PhilipsDr => Style {

@@ -120,12 +120,40 @@ pub(crate) fn lay_trunk(canvas: &mut Canvas, scene: &Scene, nuisance: &Nuisance,
             canvas.values[index] += tau.max(0.0) as f32;
         }
     }
+    lay_streaks(canvas, scene, nuisance.clutter, random);
     if random.chance(nuisance.bowel_gas) {
         lay_gas(canvas, scene, random);
     }
     lay_pelvis(canvas, scene, random);
     if random.chance(nuisance.soft_shadow) {
         lay_shadow(canvas, scene, random);
+    }
+}
+
+/// Edges that have no name of their own: walls of bowel, folds of skin, muscle and fat, overlapping margins in the pelvis.
+fn lay_streaks(canvas: &mut Canvas, scene: &Scene, clutter: f64, random: &mut Random) {
+    let t12 = scene.spine.bodies[T12].centre();
+    let sacrum = scene.sacrum();
+    for _ in 0..(4 + random.below(14)) {
+        let y = random.between(t12.y - 20.0, sacrum.y + 130.0);
+        let start = mm(scene.spine_x(y) + random.between(-130.0, 60.0), y);
+        let mut direction = random.between(0.0, std::f64::consts::TAU);
+        let bend = random.normal(0.0, 0.25);
+        let step = random.between(6.0, 22.0);
+        let mut knots = vec![start];
+        for _ in 0..(2 + random.below(5)) {
+            direction += bend + random.normal(0.0, 0.15);
+            let last = knots[knots.len() - 1];
+            knots.push(last + mm(direction.cos(), direction.sin()) * step);
+        }
+        let half = random.lognormal(1.6, 0.6);
+        let strength = random.normal(0.025, 0.05) * clutter;
+        canvas.stroke(
+            &curve(&knots, 1.0),
+            Profile::Solid,
+            |_| half,
+            |t| strength * (std::f64::consts::PI * t).sin().powf(0.7),
+        );
     }
 }
 
