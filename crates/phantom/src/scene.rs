@@ -64,7 +64,7 @@ impl Scene {
             let mut random = Random::named("aorta again", &[person[0], person[1], attempt]);
             aorta = Aorta::grow(&config.anatomy, &spine, sitting.build, &mut random);
         }
-        let crossings = crossings.expect("mid-disc lines point at a vessel that runs in front of all discs");
+        let crossings = crossings.unwrap_or_else(|| forced(&aorta, &discs));
         let levels: [f64; 5] = std::array::from_fn(|k| 0.5 * (crossings[0][k].0 + crossings[1][k].0));
         let mut random = Random::named("plaque", &person);
         let deposits = aorta.deposits(&config.plaque, levels, sitting.burden, &mut random);
@@ -117,10 +117,32 @@ fn meet(aorta: &Aorta, discs: &[(Mm, Mm); 5]) -> Option<[[(f64, Mm); 5]; 2]> {
     for wall in Wall::ALL {
         for (k, disc) in discs.iter().enumerate() {
             out[wall.index()][k] = aorta.meets(wall, *disc)?;
-            if k > 0 && out[wall.index()][k].0 <= out[wall.index()][k - 1].0 + 4.0 {
+            if k > 0 && out[wall.index()][k].0 <= out[wall.index()][k - 1].0 + LEVEL_MIN_MM {
                 return None;
             }
         }
     }
     Some(out)
+}
+
+/// Least stretch of wall between two mid-disc lines, mm.
+const LEVEL_MIN_MM: f64 = 4.0;
+
+/// Crossings for the rare spine (sharp kyphosis over a fracture) whose mid-disc lines cross one another before they reach the
+/// wall: each limit is then where the wall comes nearest to the disc, kept in order.
+fn forced(aorta: &Aorta, discs: &[(Mm, Mm); 5]) -> [[(f64, Mm); 5]; 2] {
+    let mut out = [[(0.0, Mm::default()); 5]; 2];
+    for wall in Wall::ALL {
+        let line = aorta.wall(wall);
+        let mut least = 0.0f64;
+        for (k, (front, _)) in discs.iter().enumerate() {
+            let nearest = |a: &usize, b: &usize| (line[*a] - *front).length().total_cmp(&(line[*b] - *front).length());
+            let sample = (0..line.len()).min_by(nearest).unwrap_or(0);
+            let s = aorta.at[sample].max(least);
+            least = s + LEVEL_MIN_MM;
+            let sample = ((s / STEP_MM) as usize).min(line.len() - 1);
+            out[wall.index()][k] = (s, line[sample]);
+        }
+    }
+    out
 }
