@@ -26,7 +26,7 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     if !table.exists() {
         return Err(usage(format!("{} does not exist: --truth takes the folder that `aortica phantom` wrote", table.display())));
     }
-    let truth = read_truth(&table, |uid| key.pseudonym("sop", uid))?;
+    let truth = read_truth(&table, |uid| key.pseudonym("instance", uid))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let rows = runtime.block_on(async {
         let lake = wiring::open_lake(&args.lake.lake).await?;
