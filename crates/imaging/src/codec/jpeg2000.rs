@@ -11,6 +11,8 @@ use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 
 /// Tiles of a picture. Encoders use one, or tiles of 512 or 1,024 pixels.
 const MAX_TILES: u64 = 65_535;
+/// Quality layers that the library reads. Encoders make one to a dozen.
+const MAX_LAYERS: u16 = 32;
 /// Code blocks times layers: what the library keeps per piece is bounded by this. A 64-megapixel picture in blocks of 64 x 64
 /// has 16 thousand blocks.
 const MAX_BLOCK_LAYERS: u64 = 4 << 20;
@@ -215,7 +217,11 @@ struct Blocks {
 impl Blocks {
     fn layers(&mut self, cod: &[u8]) -> Result<&mut Blocks, Refusal> {
         let layers = cod.get(2..4).ok_or(Refusal::unreadable("a damaged JPEG 2000 coding style"))?;
-        self.layers = self.layers.max(u64::from(u16::from_be_bytes([layers[0], layers[1]])));
+        let layers = u16::from_be_bytes([layers[0], layers[1]]);
+        if layers > MAX_LAYERS {
+            return Err(Refusal::syntax("a JPEG 2000 of more than 32 quality layers"));
+        }
+        self.layers = self.layers.max(layers.into());
         Ok(self)
     }
 

@@ -140,11 +140,14 @@ impl<'a> DataSet<'a> {
         })
     }
 
-    /// Text as written, without padding; `None` when missing, empty or not plain text. Not split at backslashes.
-    /// Characters outside ASCII are kept as Latin-1: these texts are only compared with known terms or hashed.
+    /// Text as written, without padding; `None` when missing or empty. Not split at backslashes.
+    /// What is not UTF-8 is taken for Latin-1: these texts are only compared with known terms or hashed.
     pub fn text(&self, tag: Tag) -> Option<String> {
         let (bytes, _) = self.bytes(tag)?;
-        let text: String = bytes.iter().map(|&b| b as char).collect();
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
+        };
         let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
         (!text.is_empty()).then(|| text.to_owned())
     }

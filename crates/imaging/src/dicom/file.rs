@@ -44,7 +44,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<DicomFile<'a>
     }
     let rest = &bytes[start + meta_length..];
     let stated = meta.text(tags::TRANSFER_SYNTAX_UID);
-    if rest.is_empty() {
+    if rest.len() < 8 {
         return Err(Refusal::truncated("the file ends before its data set"));
     }
     let Some(uid) = stated else {

@@ -87,7 +87,8 @@ fn check_picture(set: &DataSet) -> Result<(), Refusal> {
         return Err(Refusal::pixels("pixels of floating point numbers"));
     }
     if !set.has(tags::PIXEL_DATA) {
-        return Err(if set.has(tags::ROWS) {
+        // A modality that is accepted makes pictures, so a file that ends between two elements was to have one.
+        return Err(if set.has(tags::ROWS) || set.has(tags::MODALITY) {
             Refusal::truncated("a picture by its header, but without pixel data")
         } else {
             Refusal::exclude(ExcludeReason::NotAnImage, "a DICOM object without pixel data")

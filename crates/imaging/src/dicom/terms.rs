@@ -311,6 +311,8 @@ const MODELS: &[(&str, &str)] = &[
     ("drx", "DRX"),
     ("directview", "DirectView"),
     ("dxd", "DX-D"),
+    ("dxg", "DX-G"),
+    ("dxm", "DX-M"),
     ("adc", "ADC"),
     ("cr85", "CR 85"),
     ("cr75", "CR 75"),

@@ -8,12 +8,20 @@ use crate::refusal::Refusal;
 use domain::ExcludeReason;
 use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
+use tiff::decoder::ifd::Value;
 use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
 /// Pages that are looked at for a second full picture.
 const MAX_PAGES: usize = 16;
+
+/// Values of a tag that is read: a strip a row of the tallest picture, and more.
+const MAX_VALUES: usize = 1 << 18;
+
+/// Tags of where the strips or tiles lie.
+const PLACES: [Tag; 5] =
+    [Tag::StripOffsets, Tag::StripByteCounts, Tag::TileOffsets, Tag::TileByteCounts, Tag::JPEGTables];
 
 /// Tags of whole numbers that say how to read the strips or tiles.
 const NUMBERS: [Tag; 15] = [
@@ -41,6 +49,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], limits: &Limits, parts: &mut Vec<Cow<'
         let mut bounds = tiff::decoder::Limits::default();
         bounds.decoding_buffer_size = bound;
         bounds.intermediate_buffer_size = bound;
+        check_directories(bytes)?;
         let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(refusal)?.with_limits(bounds);
         let (columns, rows) = decoder.dimensions().map_err(refusal)?;
         limits::check_pixels(rows, columns, limits)?;
@@ -81,6 +90,48 @@ pub(super) fn decode<'a>(bytes: &'a [u8], limits: &Limits, parts: &mut Vec<Cow<'
     })
 }
 
+/// Refuses directories of which an entry is larger than the file, or has more values than any picture within the limits
+/// needs: the library makes room for what an entry claims before it reads it.
+fn check_directories(bytes: &[u8]) -> Result<(), Refusal> {
+    const SHORT: Refusal = Refusal::truncated("the TIFF ends before its directory does");
+    let big = bytes.starts_with(b"MM");
+    let u16_at = |at: usize| -> Result<u16, Refusal> {
+        let two = bytes.get(at..at.saturating_add(2)).ok_or(SHORT)?;
+        Ok(if big { u16::from_be_bytes([two[0], two[1]]) } else { u16::from_le_bytes([two[0], two[1]]) })
+    };
+    let u32_at = |at: usize| -> Result<usize, Refusal> {
+        let four = bytes.get(at..at.saturating_add(4)).ok_or(SHORT)?;
+        let four = [four[0], four[1], four[2], four[3]];
+        Ok(if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) } as usize)
+    };
+    let mut directory = u32_at(4)?;
+    for _ in 0..MAX_PAGES {
+        let entries = usize::from(u16_at(directory)?);
+        for entry in (0..entries).map(|index| directory + 2 + index * 12) {
+            let tag = Tag::from_u16_exhaustive(u16_at(entry)?);
+            let size = match u16_at(entry + 2)? {
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16..=18 => 8,
+                _ => 1,
+            };
+            let count = u32_at(entry + 4)?;
+            if count > MAX_VALUES && (NUMBERS.contains(&tag) || PLACES.contains(&tag)) {
+                return Err(Refusal::too_large("a TIFF tag of more than 262,144 values"));
+            }
+            let length = count.saturating_mul(size);
+            if length > 4 && u32_at(entry + 8)?.saturating_add(length) > bytes.len() {
+                return Err(SHORT);
+            }
+        }
+        directory = u32_at(directory + 2 + entries * 12)?;
+        if directory == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a second page that is not a smaller copy (NewSubfileType, bit 0) or a mask (bit 2).
 fn check_single(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), Refusal> {
     for _ in 0..MAX_PAGES {
@@ -96,7 +147,13 @@ fn check_single(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<(), Refusal> {
 }
 
 fn resolution(decoder: &mut Decoder<Cursor<&[u8]>>, tag: Tag) -> Option<f64> {
-    decoder.get_tag_f64(tag).ok().filter(|&value| value > 0.0)
+    match decoder.find_tag(tag).ok()?? {
+        Value::Rational(numerator, denominator) => Some(f64::from(numerator) / f64::from(denominator)),
+        Value::Float(value) => Some(f64::from(value)),
+        Value::Double(value) => Some(value),
+        _ => None,
+    }
+    .filter(|value| value.is_finite() && *value > 0.0)
 }
 
 /// Tags and the bytes of all strips or tiles, which must lie within the file.
