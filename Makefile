@@ -53,19 +53,32 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 
 # --- test it ----------------------------------------------------------------------------------------------------------
 
+# Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint ## everything that CI runs
-	$(CARGO) nextest --version >/dev/null 2>&1 && $(CARGO) nextest run --locked --workspace || $(CARGO) test --locked --workspace
-	$(MAKE) smoke
+test: runtime lint unit smoke ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+.PHONY: unit
+unit: runtime ## the tests of every crate and the integration tests
+	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace
+
 .PHONY: smoke
-smoke: runtime build ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; table equals that of score
+smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; the table equals that of score
+	$(CARGO) build --locked --workspace --all-targets
 	tests/smoke/run.sh
+
+.PHONY: bench
+bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
+	tests/bench/run.sh
+
+.PHONY: models
+models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume
+	pipelines/training/run.sh
 
 # --- clean ------------------------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ fn garbage_is_accounted_for_and_hurts_nobody() {
 
     let reasons = query(
         &mixed,
-        "SELECT status, reason, count(*) FROM ledger WHERE reason IN ('not_an_image', 'truncated', 'wrong_modality', \
+        "SELECT status, fail_reason, count(*) FROM ledger WHERE fail_reason IN ('not_an_image', 'truncated', 'wrong_modality', \
          'too_large', 'unreadable') GROUP BY 1, 2 ORDER BY 1, 2",
     );
     let lines: Vec<&str> = reasons.lines().skip(1).collect();

@@ -1,5 +1,6 @@
 //! The one integration binary: the program as a user runs it.
 
+mod evaluate;
 mod files;
 mod garbage;
 mod privacy;

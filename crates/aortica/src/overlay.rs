@@ -5,7 +5,10 @@ use domain::geometry::{ImagePx, Point};
 use domain::{Category, Corner, Level, Radiograph, Reading, SegmentGrade, Vertebra, Wall};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use std::path::Path;
-use tiny_skia::{Color, LineCap, LineJoin, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Stroke, StrokeDash, Transform};
+use tiny_skia::{
+    Color, FillRule, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Rect, Stroke, StrokeDash,
+    Transform,
+};
 
 /// Height of the cropped picture, pixels of the PNG.
 const PICTURE_HEIGHT: f64 = 900.0;
@@ -28,6 +31,8 @@ struct Frame {
     scale_y: f64,
     width: u32,
     height: u32,
+    /// The picture without gutters and bands: lines end at its border.
+    picture: Mask,
 }
 
 impl Frame {
@@ -59,7 +64,11 @@ impl Frame {
         let scale_y = PICTURE_HEIGHT / (bottom - top);
         let scale_x = scale_y / aspect;
         let width = ((right - left) * scale_x).round().clamp(16.0, 4000.0) as u32;
-        Some(Frame { left, top, scale_x, scale_y, width, height: PICTURE_HEIGHT as u32 })
+        let height = PICTURE_HEIGHT as u32;
+        let mut picture = Mask::new(width + 2 * GUTTER, height + 2 * BAND)?;
+        let inside = Rect::from_xywh(GUTTER as f32, BAND as f32, width as f32, height as f32)?;
+        picture.fill_path(&PathBuilder::from_rect(inside), FillRule::Winding, false, Transform::identity());
+        Some(Frame { left, top, scale_x, scale_y, width, height, picture })
     }
 
     fn map(&self, p: Point<ImagePx>) -> (f32, f32) {
@@ -212,14 +221,14 @@ fn line(canvas: &mut Pixmap, frame: &Frame, points: &[Point<ImagePx>], style: Li
     let dash = style.dashed.then(|| StrokeDash::new(vec![7.0, 6.0], 0.0)).flatten();
     let stroke =
         Stroke { width: style.width, line_cap: LineCap::Round, line_join: LineJoin::Round, dash, ..Stroke::default() };
-    canvas.stroke_path(&path, &paint(style.colour, style.alpha), &stroke, Transform::identity(), None);
+    canvas.stroke_path(&path, &paint(style.colour, style.alpha), &stroke, Transform::identity(), Some(&frame.picture));
 }
 
 fn fill(canvas: &mut Pixmap, frame: &Frame, contour: &[Point<ImagePx>], colour: [u8; 3]) {
     let Some(path) = path(frame, contour, true) else { return };
-    canvas.fill_path(&path, &paint(colour, 90), tiny_skia::FillRule::Winding, Transform::identity(), None);
+    canvas.fill_path(&path, &paint(colour, 90), FillRule::Winding, Transform::identity(), Some(&frame.picture));
     let stroke = Stroke { width: 1.5, line_join: LineJoin::Round, ..Stroke::default() };
-    canvas.stroke_path(&path, &paint(colour, 235), &stroke, Transform::identity(), None);
+    canvas.stroke_path(&path, &paint(colour, 235), &stroke, Transform::identity(), Some(&frame.picture));
 }
 
 /// Grades in the gutters: anterior ones on the anterior side, posterior ones on the other.

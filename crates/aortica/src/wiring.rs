@@ -26,7 +26,8 @@ pub fn pipelines() -> anyhow::Result<PathBuf> {
 }
 
 pub fn pipeline(choice: &PipelineChoice) -> anyhow::Result<Arc<Pipeline>> {
-    let search = pipelines().unwrap_or_else(|_| PathBuf::from("pipelines"));
+    let is_folder = Path::new(&choice.pipeline).join("pipeline.toml").is_file();
+    let search = if is_folder { PathBuf::new() } else { pipelines()? };
     let folder = ::pipeline::pipeline::find(&choice.pipeline, &search).map_err(|e| usage(e.to_string()))?;
     Ok(Arc::new(Pipeline::load(&folder)?))
 }

@@ -4,10 +4,11 @@ use crate::cli::ScoreArgs;
 use crate::exit::EXIT_STOPPED;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
-use crate::wiring::{self, StepParts};
 use crate::signals;
+use crate::wiring::{self, StepParts};
+use lake::{CohortSummary, SessionOptions};
 use pipeline::metrics::Metrics;
-use pipeline::progress::{Counts, Phase, RunReport};
+use pipeline::progress::{Phase, RunReport};
 use pipeline::run::{ScoreOptions, score};
 use pipeline::{BatchLimits, Source};
 use std::sync::Arc;
@@ -56,7 +57,9 @@ async fn run_async(args: &ScoreArgs, settings: &Settings, threads: usize) -> any
     if args.json {
         println!("{}", serde_json::to_string_pretty(&as_json(&report))?);
     } else {
-        print(&report, args);
+        let session = lake.session(SessionOptions::default()).await?;
+        let submission = lake.items().submission(&report.submission).await?;
+        print(&report, &CohortSummary::of(&session, Some(&submission)).await?, args);
     }
     Ok(if report.cancelled { EXIT_STOPPED } else { 0 })
 }
@@ -100,37 +103,30 @@ fn as_json(report: &RunReport) -> serde_json::Value {
     })
 }
 
-fn print(report: &RunReport, args: &ScoreArgs) {
-    let Counts { scored, excluded, failed } = &report.outcomes;
-    let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
-    let (n_excluded, n_failed) = (sum(&mut excluded.values()), sum(&mut failed.values()));
+fn print(report: &RunReport, summary: &CohortSummary, args: &ScoreArgs) {
     let opened = report.read.total();
     if opened == 0 {
-        println!("nothing new: all {} items had their row", report.items);
+        println!("nothing new: all {} items had their row\n", report.items - report.pending);
     } else {
         let took = progress::plain_duration(Duration::from_secs_f64(report.seconds));
-        println!("{opened} images read in {took} ({:.1}/s)", report.rate());
+        println!("{opened} images read in {took} ({:.1}/s)\n", report.rate());
     }
-    println!("{:>9} items", report.items);
-    println!("{scored:>9} scored");
-    println!("{n_excluded:>9} excluded");
-    for (reason, n) in excluded {
-        println!("{n:>13} {reason}");
-    }
-    println!("{n_failed:>9} failed");
-    for (reason, n) in failed {
-        println!("{n:>13} {reason}");
-    }
+    println!("{summary}");
+    let mut notes = Vec::new();
     if report.pending > 0 {
-        println!("{:>9} pending: run the same command again", report.pending);
+        notes.push(format!("{} items are pending: run the same command again", report.pending));
     }
     if report.conflicts > 0 {
-        println!("{:>9} readings differ from earlier ones of the same pipeline; copies are in {}/conflicts", report.conflicts, args.lake.lake);
+        let kept = format!("{}/conflicts", args.lake.lake);
+        notes.push(format!("{} readings differ from earlier ones of the same pipeline; copies are in {kept}", report.conflicts));
     }
     if report.overlays_failed > 0 {
-        println!("{:>9} overlays could not be written (is there room on the disk?)", report.overlays_failed);
+        notes.push(format!("{} overlays could not be written (is there room on the disk?)", report.overlays_failed));
     }
     if report.cancelled {
-        println!("stopped; what is finished is kept, the same command resumes");
+        notes.push("stopped; what is finished is kept, the same command resumes".to_owned());
+    }
+    for note in notes {
+        println!("{note}");
     }
 }

@@ -1,0 +1,18 @@
+//! Readings and truth of a simulated cohort meet, and the first metrics are in their plausible ranges.
+
+use tests::{cohort, run, stdout, text};
+
+#[test]
+fn the_shipped_models_read_a_cohort_that_they_never_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    run(&["score", text(&cohort().join("images")), "--lake", text(&lake)], 0);
+    let arguments = ["evaluate", "--lake", text(&lake), "--truth", text(cohort()), "--json"];
+    let evaluation: serde_json::Value = serde_json::from_str(&stdout(&arguments)).unwrap();
+    let number = |pointer: &str| evaluation.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+    assert_eq!(evaluation["without_row"], 0, "{evaluation:#}");
+    // Far below what the models reach (models' cards): a smoke alarm for broken wiring, not a measure.
+    assert!(number("/all/scored_pct") >= 70.0, "{evaluation:#}");
+    assert!(number("/all/corner_error_median_pct") <= 12.0, "{evaluation:#}");
+    run(&["evaluate", "--lake", text(&lake), "--truth", text(folder.path())], 2);
+}
