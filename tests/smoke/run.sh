@@ -51,6 +51,7 @@ run() { $aortica --settings "$work/settings.toml" "$@"; }
 say "scoring in one process"
 run score s3://images/cohort --lake "$work/lake" --json > "$work/score.json" 2>"$work/score.log"
 
+# In the background the program itself is started, not a shell function: the signal must reach the program.
 say "starting a stage service for each network, a worker and a committer"
 wait_line() { # file: the first line that appears in it
     for _ in $(seq 300); do [ -s "$1" ] && { head -1 "$1"; return; }; sleep 0.1; done
@@ -59,7 +60,7 @@ wait_line() { # file: the first line that appears in it
 }
 stages=
 for model in locate segment; do
-    run infer pipelines/vfa-unet --model $model --grpc 127.0.0.1:0 --http 127.0.0.1:0 --threads 1 \
+    $aortica --settings "$work/settings.toml" infer pipelines/vfa-unet --model $model --grpc 127.0.0.1:0 --http 127.0.0.1:0 --threads 1 \
         > "$work/$model.ready" 2>"$work/$model.log" &
     pids+=($!)
 done
@@ -67,7 +68,7 @@ for model in locate segment; do
     address=$(wait_line "$work/$model.ready" | python3 -c 'import json, sys; print(json.load(sys.stdin)["grpc"])')
     stages="$stages${stages:+,}http://$address"
 done
-run worker --lake s3://lake/study --stages "$stages" > "$work/worker.out" 2>"$work/worker.log" &
+$aortica --settings "$work/settings.toml" worker --lake s3://lake/study --stages "$stages" > "$work/worker.out" 2>"$work/worker.log" &
 pids+=($!)
 submission=$(run submit s3://images/cohort --lake s3://lake/study --json 2>"$work/submit.log" | tee "$work/submit.json" |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["submission"])')
