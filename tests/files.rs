@@ -39,7 +39,8 @@ fn every_pipeline_is_listed_and_shown_with_its_fingerprint() {
     let list = stdout(&["pipeline", "list", "--json"]);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-    let definitions = files(&repository().join("pipelines"), "toml").into_iter().filter(|p| p.ends_with("pipeline.toml")).count();
+    let definitions =
+        files(&repository().join("pipelines"), "toml").into_iter().filter(|p| p.ends_with("pipeline.toml")).count();
     assert_eq!(names.len(), definitions);
     for name in names {
         let shown: serde_json::Value = serde_json::from_str(&stdout(&["pipeline", "show", name, "--json"])).unwrap();

@@ -90,7 +90,11 @@ fn garbage_is_accounted_for_and_hurts_nobody() {
     );
     let lines: Vec<&str> = reasons.lines().skip(1).collect();
     let of = |reason: &str| {
-        lines.iter().filter(|l| l.split(',').nth(1) == Some(reason)).map(|l| l.rsplit(',').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
+        lines
+            .iter()
+            .filter(|l| l.split(',').nth(1) == Some(reason))
+            .map(|l| l.rsplit(',').next().unwrap().parse::<u32>().unwrap())
+            .sum::<u32>()
     };
     assert_eq!(of("wrong_modality"), 2, "{reasons}");
     assert_eq!(of("too_large"), 1, "{reasons}");

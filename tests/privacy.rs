@@ -42,12 +42,18 @@ fn no_identifier_of_a_header_is_in_any_output() {
     let output =
         run(&["--log", "debug", "score", text(&images), "--lake", text(&lake), "--overlays", text(&overlays)], 0);
     let answer = run(&["query", "--lake", text(&lake), "--format", "csv", "SELECT * FROM readings"], 0);
-    let mut outputs = vec![("stdout".to_owned(), output.stdout), ("log".to_owned(), output.stderr), ("query".to_owned(), answer.stdout)];
+    let mut outputs = vec![
+        ("stdout".to_owned(), output.stdout),
+        ("log".to_owned(), output.stderr),
+        ("query".to_owned(), answer.stdout),
+    ];
     let mut files = Vec::new();
     files_under(&lake, &mut files);
     files_under(&overlays, &mut files);
     assert!(files.len() > 30, "artifacts, tables and overlays were written");
-    outputs.extend(files.iter().map(|f| (f.strip_prefix(folder.path()).unwrap().display().to_string(), std::fs::read(f).unwrap())));
+    outputs.extend(
+        files.iter().map(|f| (f.strip_prefix(folder.path()).unwrap().display().to_string(), std::fs::read(f).unwrap())),
+    );
 
     for source in std::fs::read_dir(&images).unwrap().flatten() {
         for identifier in identifiers(&source.path()) {

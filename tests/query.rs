@@ -12,7 +12,14 @@ fn the_lake_answers_in_every_format_and_refuses_writes() {
     let segments = query(&lake, "SELECT count(*) AS n FROM segments");
     let scored = query(&lake, "SELECT count(*) * 8 AS n FROM readings WHERE status = 'scored'");
     assert_eq!(segments, scored, "eight segments an image");
-    let json = stdout(&["query", "--lake", text(&lake), "--format", "json", "SELECT item_id, status FROM ledger WHERE status <> 'pending'"]);
+    let json = stdout(&[
+        "query",
+        "--lake",
+        text(&lake),
+        "--format",
+        "json",
+        "SELECT item_id, status FROM ledger WHERE status <> 'pending'",
+    ]);
     let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(rows.as_array().unwrap().len(), 6);
     let parquet = run(&["query", "--lake", text(&lake), "--format", "parquet", "SELECT * FROM readings"], 0).stdout;
@@ -25,7 +32,12 @@ fn the_lake_answers_in_every_format_and_refuses_writes() {
     let message = String::from_utf8(wrong.stderr).unwrap();
     assert!(message.contains("aac24_total"), "what exists is said: {message}");
     let file = folder.path().join("x.csv");
-    for sql in ["DROP TABLE readings", "INSERT INTO readings SELECT * FROM readings", "CREATE TABLE t AS SELECT 1", &format!("COPY readings TO '{}'", text(&file))] {
+    for sql in [
+        "DROP TABLE readings",
+        "INSERT INTO readings SELECT * FROM readings",
+        "CREATE TABLE t AS SELECT 1",
+        &format!("COPY readings TO '{}'", text(&file)),
+    ] {
         run(&["query", "--lake", text(&lake), sql], 2);
     }
     assert!(!file.exists());

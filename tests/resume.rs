@@ -10,7 +10,11 @@ fn score_arguments<'a>(images: &'a str, lake: &'a str, key: &'a str) -> Vec<&'a 
 fn settings(folder: &Path) -> String {
     let path = folder.join("settings.toml");
     let key = folder.join("study.key");
-    std::fs::write(&path, format!("[study]\nkey_file = {:?}\n[run]\ncommit_rows = 4\ncommit_after_s = 1\n", text(&key))).unwrap();
+    std::fs::write(
+        &path,
+        format!("[study]\nkey_file = {:?}\n[run]\ncommit_rows = 4\ncommit_after_s = 1\n", text(&key)),
+    )
+    .unwrap();
     text(&path).to_owned()
 }
 
@@ -69,8 +73,5 @@ fn a_second_run_opens_only_what_is_new_or_changed() {
 
 fn count_files(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 })
-        .sum()
+    entries.flatten().map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
 }

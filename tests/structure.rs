@@ -19,12 +19,20 @@ fn pure_crates_know_no_io_and_no_runtime() {
 
 #[test]
 fn heavy_dependencies_stay_behind_their_fence() {
-    let fences =
-        [("ort", "inference"), ("tonic", "inference"), ("lapin", "pipeline"), ("deltalake-core", "lake"), ("dicom-transfer-syntax-registry", "imaging")];
+    let fences = [
+        ("ort", "inference"),
+        ("tonic", "inference"),
+        ("lapin", "pipeline"),
+        ("deltalake-core", "lake"),
+        ("dicom-transfer-syntax-registry", "imaging"),
+    ];
     for entry in std::fs::read_dir(repository().join("crates")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         for (dependency, fence) in fences {
-            assert!(name == fence || !dependencies(&name).iter().any(|d| d == dependency), "{dependency} belongs to {fence}, not to {name}");
+            assert!(
+                name == fence || !dependencies(&name).iter().any(|d| d == dependency),
+                "{dependency} belongs to {fence}, not to {name}"
+            );
         }
     }
 }

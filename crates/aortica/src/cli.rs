@@ -156,8 +156,10 @@ pub struct QueryArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Writes DIR/images/*.dcm, truth.parquet, masks/, participants.csv and human_readings.parquet.\n\
-The same seed and settings give the same bytes, whatever the number of threads.")]
+#[command(
+    after_help = "Writes DIR/images/*.dcm, truth.parquet, masks/, participants.csv and human_readings.parquet.\n\
+The same seed and settings give the same bytes, whatever the number of threads."
+)]
 pub struct PhantomArgs {
     #[arg(long, value_name = "N")]
     pub participants: u32,
@@ -193,8 +195,10 @@ pub struct EvaluateArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  aortica pseudonymise outcomes.csv --column patient_id --key study.key -o outcomes_keyed.csv\n\n\
-The column becomes `participant_id` and joins with `readings.participant_id`.")]
+#[command(
+    after_help = "Example:\n  aortica pseudonymise outcomes.csv --column patient_id --key study.key -o outcomes_keyed.csv\n\n\
+The column becomes `participant_id` and joins with `readings.participant_id`."
+)]
 pub struct PseudonymiseArgs {
     /// CSV file with a header line.
     pub file: PathBuf,
@@ -256,9 +260,11 @@ pub struct CommitArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n\n\
+#[command(
+    after_help = "Example:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n\n\
 Port 0 takes a free port; the addresses are printed on stdout as one JSON line once they are bound.\n\
-Readiness, when all models are loaded: GET /v2/health/ready on the HTTP address.")]
+Readiness, when all models are loaded: GET /v2/health/ready on the HTTP address."
+)]
 pub struct InferArgs {
     /// Folders with model manifests (*.toml beside *.onnx).
     #[arg(required = true, value_name = "MODEL_DIR")]

@@ -23,7 +23,11 @@ impl Readiness {
 }
 
 /// Serves until `stop`; nothing where no address is given.
-pub async fn serve(address: Option<SocketAddr>, registry: Registry, stop: CancellationToken) -> anyhow::Result<Readiness> {
+pub async fn serve(
+    address: Option<SocketAddr>,
+    registry: Registry,
+    stop: CancellationToken,
+) -> anyhow::Result<Readiness> {
     let readiness = Readiness::default();
     let Some(address) = address else { return Ok(readiness) };
     let listener =
@@ -51,6 +55,8 @@ async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
     let mut text = Vec::new();
     match TextEncoder::new().encode(&registry.gather(), &mut text) {
         Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string().into_bytes()),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string().into_bytes())
+        }
     }
 }

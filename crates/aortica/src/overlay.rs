@@ -6,8 +6,8 @@ use domain::{Category, Corner, Level, Radiograph, Reading, SegmentGrade, Vertebr
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use std::path::Path;
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Rect, Stroke, StrokeDash,
-    Transform,
+    Color, FillRule, LineCap, LineJoin, Mask, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Rect, Stroke,
+    StrokeDash, Transform,
 };
 
 /// Height of the cropped picture, pixels of the PNG.
@@ -48,9 +48,8 @@ impl Frame {
         if graded.is_empty() {
             return None;
         }
-        let bound = |f: fn(f64, f64) -> f64, start: f64, of: fn(&Point<ImagePx>) -> f64| {
-            graded.iter().map(of).fold(start, f)
-        };
+        let bound =
+            |f: fn(f64, f64) -> f64, start: f64, of: fn(&Point<ImagePx>) -> f64| graded.iter().map(of).fold(start, f);
         let (x0, x1) = (bound(f64::min, f64::MAX, |p| p.x), bound(f64::max, f64::MIN, |p| p.x));
         let (y0, y1) = (bound(f64::min, f64::MAX, |p| p.y), bound(f64::max, f64::MIN, |p| p.y));
         let margin_y = 0.12 * (y1 - y0);
@@ -108,7 +107,14 @@ pub fn write(radiograph: &Radiograph, reading: &Reading, path: &Path) -> anyhow:
     let part = path.with_extension("png.part");
     // The canvas is opaque, so that premultiplied and plain colours are the same.
     let size = (canvas.width(), canvas.height());
-    image::save_buffer_with_format(&part, canvas.data(), size.0, size.1, image::ExtendedColorType::Rgba8, image::ImageFormat::Png)?;
+    image::save_buffer_with_format(
+        &part,
+        canvas.data(),
+        size.0,
+        size.1,
+        image::ExtendedColorType::Rgba8,
+        image::ImageFormat::Png,
+    )?;
     std::fs::rename(part, path)?;
     Ok(())
 }
@@ -160,10 +166,15 @@ fn paint_radiograph(canvas: &mut Pixmap, frame: &Frame, radiograph: &Radiograph)
 fn paint_vertebrae(canvas: &mut Pixmap, frame: &Frame, reading: &Reading) {
     for vertebra in Vertebra::ALL {
         let corner = |corner: Corner| {
-            reading.corners.iter().find(|c| c.landmark.vertebra == vertebra && c.landmark.corner == corner).map(|c| c.at)
+            reading
+                .corners
+                .iter()
+                .find(|c| c.landmark.vertebra == vertebra && c.landmark.corner == corner)
+                .map(|c| c.at)
         };
-        let around = [Corner::AnteriorSuperior, Corner::PosteriorSuperior, Corner::PosteriorInferior, Corner::AnteriorInferior]
-            .map(corner);
+        let around =
+            [Corner::AnteriorSuperior, Corner::PosteriorSuperior, Corner::PosteriorInferior, Corner::AnteriorInferior]
+                .map(corner);
         let mut outline: Vec<_> = around.iter().flatten().copied().collect();
         if outline.len() < 2 {
             continue;

@@ -21,15 +21,16 @@ impl Progress {
         #[allow(clippy::disallowed_methods, reason = "how long a person has waited takes no part in results")]
         let now = Instant::now();
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:32.cyan/blue} {pos}/{len} {what}  {rate}  {eta_left}  {msg}",
-            )
-            .expect("a valid template")
-            .with_key("what", move |_: &ProgressState, w: &mut dyn Write| write!(w, "{what}").unwrap_or(()))
-            .with_key("rate", |s: &ProgressState, w: &mut dyn Write| write!(w, "{:.1}/s", s.per_sec()).unwrap_or(()))
-            .with_key("eta_left", |s: &ProgressState, w: &mut dyn Write| {
-                write!(w, "{} left", plain_duration(s.eta())).unwrap_or(())
-            });
+            let style =
+                ProgressStyle::with_template("{bar:32.cyan/blue} {pos}/{len} {what}  {rate}  {eta_left}  {msg}")
+                    .expect("a valid template")
+                    .with_key("what", move |_: &ProgressState, w: &mut dyn Write| write!(w, "{what}").unwrap_or(()))
+                    .with_key("rate", |s: &ProgressState, w: &mut dyn Write| {
+                        write!(w, "{:.1}/s", s.per_sec()).unwrap_or(())
+                    })
+                    .with_key("eta_left", |s: &ProgressState, w: &mut dyn Write| {
+                        write!(w, "{} left", plain_duration(s.eta())).unwrap_or(())
+                    });
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
             bar.set_style(style);
             bar
@@ -77,6 +78,9 @@ mod tests {
 
     #[test]
     fn durations_read_plainly() {
-        assert_eq!([59, 185, 7800].map(|s| plain_duration(Duration::from_secs(s))), ["59 s", "3 min 5 s", "2 h 10 min"]);
+        assert_eq!(
+            [59, 185, 7800].map(|s| plain_duration(Duration::from_secs(s))),
+            ["59 s", "3 min 5 s", "2 h 10 min"]
+        );
     }
 }

@@ -113,7 +113,11 @@ pub fn load(path: Option<&Path>) -> anyhow::Result<Settings> {
 impl Settings {
     fn check(&self) -> anyhow::Result<()> {
         let within = |name: &str, value: u32, low: u32, high: u32| {
-            if (low..=high).contains(&value) { Ok(()) } else { bail!("{name} is {value}, but must be from {low} to {high}") }
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                bail!("{name} is {value}, but must be from {low} to {high}")
+            }
         };
         within("limits.max_file_mib", self.limits.max_file_mib, 1, 16_384)?;
         within("limits.max_megapixels", self.limits.max_megapixels, 1, 4_096)?;
@@ -146,7 +150,10 @@ impl Settings {
 
     pub fn threads(&self, asked: Option<usize>) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        asked.or_else(|| (self.run.threads > 0).then_some(self.run.threads as usize)).unwrap_or_else(cores).clamp(1, 1024)
+        asked
+            .or_else(|| (self.run.threads > 0).then_some(self.run.threads as usize))
+            .unwrap_or_else(cores)
+            .clamp(1, 1024)
     }
 }
 

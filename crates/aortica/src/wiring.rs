@@ -37,14 +37,21 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     let candidates = environment::onnxruntime_candidates();
     let found = candidates.iter().find(|path| path.exists()).ok_or_else(|| {
         let first = candidates.first().map(|p| p.display().to_string()).unwrap_or_default();
-        misconfigured(format!("no ONNX Runtime library at {first}: run `make runtime`, or set ORT_DYLIB_PATH to libonnxruntime.so"))
+        misconfigured(format!(
+            "no ONNX Runtime library at {first}: run `make runtime`, or set ORT_DYLIB_PATH to libonnxruntime.so"
+        ))
     })?;
     Ok(Runtime::load(found)?)
 }
 
 /// The networks of a pipeline: behind the services at `urls`, in the order locate, segment (one URL serves both), or in
 /// this process with `threads` threads for each.
-pub async fn stages(pipeline: &Pipeline, urls: &[String], threads: usize, settings: &Settings) -> anyhow::Result<Stages> {
+pub async fn stages(
+    pipeline: &Pipeline,
+    urls: &[String],
+    threads: usize,
+    settings: &Settings,
+) -> anyhow::Result<Stages> {
     match urls {
         [] => {
             let (locate, segment) = (pipeline.locate().clone(), pipeline.segment().clone());
@@ -60,7 +67,10 @@ pub async fn stages(pipeline: &Pipeline, urls: &[String], threads: usize, settin
         }
         [both] => remote(pipeline, both, both, settings).await,
         [locate, segment] => remote(pipeline, locate, segment, settings).await,
-        more => Err(usage(format!("--stages takes one URL for all networks or one each for locate and segment, not {}", more.len()))),
+        more => Err(usage(format!(
+            "--stages takes one URL for all networks or one each for locate and segment, not {}",
+            more.len()
+        ))),
     }
 }
 

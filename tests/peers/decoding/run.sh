@@ -12,6 +12,7 @@ fi
 cd "$root"
 cargo build --quiet -p imaging --example dump_stored
 dump="${CARGO_TARGET_DIR:-$root/target}/debug/examples/dump_stored"
-"$venv/bin/python" "$here/compare.py" "$dump" "$here/TABLE.md"
-# GDCM speaks of what it does not encode; that is not of interest here.
-"$venv/bin/python" "$here/transcoded.py" "$dump" "$here/TABLE.md" 2>"$venv/transcoded.log" || { cat "$venv/transcoded.log"; exit 1; }
+# GDCM speaks of what it does not read and write; that is of interest only when something fails.
+for script in compare transcoded; do
+    "$venv/bin/python" "$here/$script.py" "$dump" "$here/TABLE.md" 2>"$venv/$script.log" || { cat "$venv/$script.log"; exit 1; }
+done

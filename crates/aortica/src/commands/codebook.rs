@@ -20,7 +20,13 @@ pub fn run(args: &CodebookArgs) -> anyhow::Result<()> {
             let mut writer = csv::Writer::from_writer(std::io::stdout());
             writer.write_record(["column", "type", "unit", "label", "values"])?;
             for column in columns {
-                writer.write_record([&*column.name, column.kind.name(), column.unit, &*column.label, &*column.values])?;
+                writer.write_record([
+                    &*column.name,
+                    column.kind.name(),
+                    column.unit,
+                    &*column.label,
+                    &*column.values,
+                ])?;
             }
             writer.flush()?;
         }

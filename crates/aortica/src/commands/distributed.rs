@@ -33,7 +33,11 @@ async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broke
 }
 
 fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(threads.clamp(1, 4)).enable_all().build()?.block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.clamp(1, 4))
+        .enable_all()
+        .build()?
+        .block_on(future)
 }
 
 pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
@@ -41,10 +45,10 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let cancel = signals::stop_on_signal();
         let pipeline = wiring::pipeline(&args.pipeline)?;
         Source::open(&args.source, wiring::stores()?, None).await?;
+        let jobs = Queue::new(broker(settings, "submit").await?, Lane::Jobs);
         let key = wiring::key(settings, &args.lake.lake)?;
         let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key))).await?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
-        let jobs = Queue::new(broker(settings, "submit").await?, Lane::Jobs);
         let options = SubmitOptions {
             pipeline: pipeline.definition().label(),
             fingerprint: pipeline.fingerprint("cpu"),
@@ -74,12 +78,12 @@ pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let pipeline = wiring::pipeline(&args.pipeline)?;
-        let key = wiring::key(settings, &args.lake.lake)?;
+        let broker = broker(settings, "worker").await?;
         let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+        let key = wiring::key(settings, &args.lake.lake)?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
         let parts = StepParts { pipeline, stages, lake, key, threads, overlays: None, metrics };
         let steps = wiring::steps(parts, settings)?;
-        let broker = broker(settings, "worker").await?;
         served.ready();
         let options = WorkerOptions { prefetch: settings.queue.prefetch, ..WorkerOptions::default() };
         let report = ::pipeline::worker::work(&steps, broker, options, &cancel).await?;

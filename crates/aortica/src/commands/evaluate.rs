@@ -19,12 +19,18 @@ const ARTIFACTS_AT_ONCE: usize = 16;
 pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     let path = args.key.clone().unwrap_or_else(|| settings.key_path(&args.lake.lake));
     if !path.exists() {
-        return Err(usage(format!("study key {} does not exist; give the one that the lake was scored with (--key)", path.display())));
+        return Err(usage(format!(
+            "study key {} does not exist; give the one that the lake was scored with (--key)",
+            path.display()
+        )));
     }
     let key = study_key::load_or_create(&path)?;
     let table = args.truth.join("truth.parquet");
     if !table.exists() {
-        return Err(usage(format!("{} does not exist: --truth takes the folder that `aortica phantom` wrote", table.display())));
+        return Err(usage(format!(
+            "{} does not exist: --truth takes the folder that `aortica phantom` wrote",
+            table.display()
+        )));
     }
     let truth = read_truth(&table, |uid| key.pseudonym("instance", uid))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -63,7 +69,13 @@ async fn read_rows(lake: &Lake) -> anyhow::Result<Vec<ReadRow>> {
         };
         let (sop, status, reason, image, fingerprint) = (column(0)?, column(1)?, column(2)?, column(3)?, column(4)?);
         for row in 0..batch.num_rows() {
-            wanted.push((sop[row].clone(), status[row].clone(), reason[row].clone(), image[row].clone(), fingerprint[row].clone()));
+            wanted.push((
+                sop[row].clone(),
+                status[row].clone(),
+                reason[row].clone(),
+                image[row].clone(),
+                fingerprint[row].clone(),
+            ));
         }
     }
     let artifacts = lake.artifacts();

@@ -51,7 +51,10 @@ fn manifests(args: &InferArgs) -> anyhow::Result<Vec<ModelManifest>> {
             }
         }
         if args.models.is_empty() && found.len() == before {
-            return Err(usage(format!("{} holds no model: a manifest <name>.toml lies beside <name>.onnx", folder.display())));
+            return Err(usage(format!(
+                "{} holds no model: a manifest <name>.toml lies beside <name>.onnx",
+                folder.display()
+            )));
         }
     }
     for name in &args.models {

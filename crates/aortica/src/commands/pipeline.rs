@@ -34,7 +34,12 @@ fn list(as_json: bool) -> anyhow::Result<()> {
     } else {
         for row in &rows {
             let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
-            println!("{:<16} {:<8} {}", text("name"), text("version"), row["problem"].as_str().map_or(text("summary"), |p| format!("cannot run: {p}")));
+            println!(
+                "{:<16} {:<8} {}",
+                text("name"),
+                text("version"),
+                row["problem"].as_str().map_or(text("summary"), |p| format!("cannot run: {p}"))
+            );
         }
     }
     Ok(())

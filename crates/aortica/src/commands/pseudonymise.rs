@@ -8,13 +8,14 @@ use anyhow::Context;
 use std::path::PathBuf;
 
 pub fn run(args: &PseudonymiseArgs, settings: &Settings) -> anyhow::Result<()> {
-    let key_path: PathBuf = args
-        .key
-        .clone()
-        .or_else(|| settings.study.key_file.clone())
-        .ok_or_else(|| usage("which study key? give --key FILE (score made it beside the lake), or set study.key_file"))?;
+    let key_path: PathBuf = args.key.clone().or_else(|| settings.study.key_file.clone()).ok_or_else(|| {
+        usage("which study key? give --key FILE (score made it beside the lake), or set study.key_file")
+    })?;
     if !key_path.exists() {
-        return Err(usage(format!("study key {} does not exist: keys of another study would not join", key_path.display())));
+        return Err(usage(format!(
+            "study key {} does not exist: keys of another study would not join",
+            key_path.display()
+        )));
     }
     let key = study_key::load_or_create(&key_path)?;
     let mut reader = csv::Reader::from_path(&args.file).with_context(|| format!("{}", args.file.display()))?;

@@ -80,9 +80,11 @@ async fn prompt(session: &LakeSession, args: &QueryArgs) -> anyhow::Result<()> {
         }
     }
     if let Some(path) = history {
-        let kept = path.parent().map(std::fs::create_dir_all).transpose().and_then(|_| {
-            editor.save_history(&path).map_err(std::io::Error::other)
-        });
+        let kept = path
+            .parent()
+            .map(std::fs::create_dir_all)
+            .transpose()
+            .and_then(|_| editor.save_history(&path).map_err(std::io::Error::other));
         if let Err(error) = kept {
             tracing::debug!(%error, "the history of statements was not kept");
         }

@@ -24,11 +24,11 @@ pub fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<u8> {
 async fn run_async(args: &ScoreArgs, settings: &Settings, threads: usize) -> anyhow::Result<u8> {
     let cancel = signals::stop_on_signal();
     let pipeline = wiring::pipeline(&args.pipeline)?;
-    // SRC first: a wrong path should not leave a key file and an empty lake behind.
+    // What can be wrong comes first: a wrong path or a missing library should leave no key file and no empty lake behind.
     Source::open(&args.source, wiring::stores()?, None).await?;
+    let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
     let key = wiring::key(settings, &args.lake.lake)?;
     let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key.clone()))).await?;
-    let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
     let lake = wiring::create_lake(&args.lake.lake).await?;
     let parts = StepParts {
         pipeline,
@@ -118,7 +118,10 @@ fn print(report: &RunReport, summary: &CohortSummary, args: &ScoreArgs) {
     }
     if report.conflicts > 0 {
         let kept = format!("{}/conflicts", args.lake.lake);
-        notes.push(format!("{} readings differ from earlier ones of the same pipeline; copies are in {kept}", report.conflicts));
+        notes.push(format!(
+            "{} readings differ from earlier ones of the same pipeline; copies are in {kept}",
+            report.conflicts
+        ));
     }
     if report.overlays_failed > 0 {
         notes.push(format!("{} overlays could not be written (is there room on the disk?)", report.overlays_failed));
