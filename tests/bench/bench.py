@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--ceiling", type=Path, required=True, help="the built example `ceiling`")
     parser.add_argument("--runtime", type=Path, required=True, help="libonnxruntime.so, the same for aortica and ceiling")
     parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines/vfa-unet")
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="everything is held to so many cores")
     parser.add_argument("--seed", type=int, default=7700, help="of the simulated images; no model was trained on it")
