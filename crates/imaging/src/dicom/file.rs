@@ -92,7 +92,7 @@ fn inflate(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Refusal> {
 fn guess_encoding(bytes: &[u8]) -> Option<Encoding> {
     let head = bytes.first_chunk::<8>()?;
     // Data sets begin with group 0008 (rarely 0002 or 0004 .. 0028, when the file meta information was left in place).
-    let plausible = |group: u16| (0x0002..=0x0028).contains(&group) && group % 2 == 0;
+    let plausible = |group: u16| (0x0002..=0x0028).contains(&group) && group.is_multiple_of(2);
     let little = plausible(u16::from_le_bytes([head[0], head[1]]));
     let big = plausible(u16::from_be_bytes([head[0], head[1]]));
     let has_vr = KNOWN_VRS.contains(&&[head[4], head[5]]);
@@ -102,7 +102,8 @@ fn guess_encoding(bytes: &[u8]) -> Option<Encoding> {
         (true, _, false) => {
             let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
             // The first elements of a data set are short texts.
-            (length % 2 == 0 && length <= 1024 && length + 8 <= bytes.len()).then_some(Encoding::IMPLICIT_LITTLE)
+            (length.is_multiple_of(2) && length <= 1024 && length + 8 <= bytes.len())
+                .then_some(Encoding::IMPLICIT_LITTLE)
         }
         _ => None,
     }

@@ -71,7 +71,7 @@ fn check_modality(set: &DataSet, context: &DecodeContext) -> Result<(), Refusal>
         if terms::modality_holds_no_image(&modality) {
             return Err(Refusal::exclude(ExcludeReason::NotAnImage, "a document, not a picture, by its modality"));
         }
-        if !context.accept.modalities.iter().any(|accepted| *accepted == modality) {
+        if !context.accept.modalities.contains(&modality) {
             return Err(Refusal::exclude(ExcludeReason::WrongModality, "a modality that is not accepted"));
         }
     }

@@ -217,9 +217,7 @@ fn fit(
                 Syntax::JpegLsLossless | Syntax::JpegLsNearLossless | Syntax::Jpeg2000Lossless | Syntax::Jpeg2000
             );
     for code in &mut codes {
-        let value = if own_sign {
-            extend(*code)
-        } else if module.signed && precision > stored {
+        let value = if own_sign || module.signed && precision > stored {
             extend(*code)
         } else if module.signed {
             if precision < stored && *code >> (precision - 1) != 0 {

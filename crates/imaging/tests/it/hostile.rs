@@ -53,7 +53,7 @@ fn sound_files() -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(config(256))]
+    #![proptest_config(config(512))]
 
     #[test]
     fn random_bytes_are_survived(
@@ -98,7 +98,7 @@ fn changed_bits_are_survived() {
     for original in &files {
         assert!(matches!(survive(original), Decoded::Radiograph(_)));
     }
-    for round in 0..120 {
+    for round in 0..400 {
         for original in &files {
             let mut bytes = original.clone();
             for _ in 0..=random(4) {

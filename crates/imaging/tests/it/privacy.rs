@@ -8,6 +8,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 use imaging::{DecodeContext, Decoded, decode};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// The marks, in pieces that no word of ours holds.
 const NAME: &str = "Zyxwqa^Qvbnmk";
@@ -73,8 +74,14 @@ fn mark(vr: VR) -> Option<(&'static [u8; 2], Value)> {
 
 /// A film with marks in every attribute that can hold one; also how many.
 fn planted(syntax: &'static str) -> (DicomFile, usize) {
-    let mut file = DicomFile::film(6, 5);
+    static PLANTED: LazyLock<(DicomFile, usize)> = LazyLock::new(plant);
+    let (mut file, count) = PLANTED.clone();
     file.syntax = syntax;
+    (file, count)
+}
+
+fn plant() -> (DicomFile, usize) {
+    let mut file = DicomFile::film(6, 5);
     let mut count = 0;
     for group in GROUPS {
         for element in 0..=u16::MAX {
@@ -153,7 +160,8 @@ fn nothing_that_is_planted_comes_out() {
 #[test]
 fn nothing_that_is_planted_comes_out_of_refusals() {
     let (file, _) = planted(EXPLICIT);
-    let refused: [(&str, fn(&mut DicomFile)); 7] = [
+    type Change = fn(&mut DicomFile);
+    let refused: [(&str, Change); 7] = [
         ("modality", |file| _ = file.text(tags::MODALITY, b"CS", CODE)),
         ("photometric interpretation", |file| _ = file.text(tags::PHOTOMETRIC_INTERPRETATION, b"CS", CODE)),
         ("several frames", |file| _ = file.text(tags::NUMBER_OF_FRAMES, b"IS", NUMBER)),
