@@ -26,7 +26,7 @@ pub(crate) const READ_ROWS: usize = 8_192;
 /// The last bytes of a file are fetched at once; footers of our files fit.
 const FOOTER_BYTES: usize = 64 * 1024;
 
-fn writer_properties(row_group_rows: usize) -> WriterProperties {
+pub(crate) fn writer_properties(row_group_rows: usize) -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a zstd level")))
         .set_max_row_group_row_count(Some(row_group_rows))

@@ -38,7 +38,7 @@ fn plan_error(problem: &str, tables: &[&str]) -> String {
         Some(name) => {
             let name = name.rsplit('.').next().unwrap_or(name);
             let hint = suggestion(name, tables.iter().copied());
-            format!("no table {name}{hint}; tables: {}", tables.join(", "))
+            format!("no table {name}{hint} tables: {}", tables.join(", "))
         }
         None => problem.to_owned(),
     }
@@ -59,17 +59,17 @@ fn schema_error(error: &SchemaError) -> String {
     let hint = suggestion(&field.name, by_table.values().flatten().copied());
     let lists: Vec<String> =
         by_table.iter().map(|(table, columns)| format!("columns of {table}: {}", columns.join(", "))).collect();
-    format!("no column {}{hint}; {}", field.name, lists.join("; "))
+    format!("no column {}{hint} {}", field.name, lists.join("; "))
 }
 
-/// `; did you mean ..?` for the likeliest of some names, or nothing.
+/// `; did you mean ..?` for the likeliest of some names, or `;`.
 fn suggestion<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> String {
     let wrong = wrong.to_ascii_lowercase();
     // Of equals the first, in the order of the columns.
     let likeliest = names.map(|name| (unlikeness(&wrong, name), name)).min_by_key(|likely| likely.0);
     match likeliest {
         Some((unlike, name)) if unlike <= (wrong.len() / 3).max(2) => format!("; did you mean {name}?"),
-        _ => String::new(),
+        _ => ";".to_owned(),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(offer("age"), "; did you mean age_years?");
         assert_eq!(offer("stauts"), "; did you mean status?");
         assert_eq!(offer("Aac24_totl"), "; did you mean aac24_total?");
-        assert_eq!(offer("weight"), "");
+        assert_eq!(offer("weight"), ";");
     }
 
     #[test]

@@ -83,11 +83,13 @@ struct Part {
 pub struct ItemManifests {
     location: Location,
     paths: LakePaths,
+    /// Items of a sorted run. [`RUN_ITEMS`], but for tests.
+    run_items: usize,
 }
 
 impl ItemManifests {
     pub(crate) fn new(location: &Location, paths: &LakePaths) -> ItemManifests {
-        ItemManifests { location: location.clone(), paths: paths.clone() }
+        ItemManifests { location: location.clone(), paths: paths.clone(), run_items: RUN_ITEMS }
     }
 
     /// Writes a manifest of items in any order. Writing the same list again finds it there.
@@ -194,13 +196,13 @@ impl ItemManifests {
         let mut runs: Vec<ActiveFile> = Vec::new();
         let mut run: Vec<Item> = Vec::new();
         while let Some(item) = items.try_next().await? {
-            if run.len() == RUN_ITEMS {
+            if run.len() == self.run_items {
                 run.sort_unstable();
                 runs.push(self.spool(&token, runs.len(), &run).await?);
                 run.clear();
             }
             run.push(item);
-            if runs.len() as u64 * RUN_ITEMS as u64 + run.len() as u64 > ITEMS_MAX {
+            if runs.len() as u64 * self.run_items as u64 + run.len() as u64 > ITEMS_MAX {
                 let problem = format!("it has more than {ITEMS_MAX} items; submit it in pieces");
                 return Err(Error::Items { problem }.into());
             }
@@ -427,4 +429,78 @@ pub(crate) fn id_bits(array: &ArrayRef) -> Vec<u128> {
 
 fn parse_bits(id: &str) -> u128 {
     ItemId::parse(id).and_then(|id| u128::from_str_radix(id.as_str(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{fingerprint, item};
+    use crate::tests::lake;
+
+    async fn write(manifests: &ItemManifests, items: Vec<Item>) -> Result<Submission> {
+        manifests.write(&fingerprint("f"), stream::iter(items.into_iter().map(Ok::<_, Error>))).await
+    }
+
+    async fn read(manifests: &ItemManifests, submission: &Submission) -> Vec<Item> {
+        manifests.read(submission).await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// 0 .. n in an order of its own.
+    fn shuffled(n: u64) -> Vec<Item> {
+        (0..n).map(|i| item(i * 7919 % n)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_list_longer_than_memory_is_sorted_through_the_store() {
+        let lake = lake().await;
+        let small = ItemManifests { run_items: 100, ..lake.items() };
+        let mut list = shuffled(1_009);
+        list.extend([item(5), item(1_000)]);
+        let submission = write(&small, list.clone()).await.unwrap();
+        assert_eq!((submission.items, submission.repeated), (1_009, 2));
+        assert_eq!(read(&small, &submission).await, (0..1_009).map(item).collect::<Vec<_>>());
+        let left: Vec<_> = lake.location().store.list(Some(&lake.paths().items())).try_collect().await.unwrap();
+        assert_eq!(left.len(), 2, "one part and the marker; the runs are gone: {left:?}");
+
+        list.reverse();
+        assert_eq!(write(&lake.items(), list).await.unwrap(), submission, "sorted in memory it is the same submission");
+        assert_eq!(lake.items().submissions().await.unwrap(), [submission.clone()]);
+        assert_eq!(lake.items().submission(&submission.submission).await.unwrap(), submission);
+    }
+
+    #[tokio::test]
+    async fn hints_are_kept_and_make_another_submission() {
+        let lake = lake().await;
+        let mut hinted = item(1);
+        hinted.hints = ItemHints {
+            pixel_spacing_um: Some(150),
+            pixel_aspect_ppm: Some(1_200_000),
+            participant: Some("p".to_owned()),
+        };
+        let plain = write(&lake.items(), vec![item(1)]).await.unwrap();
+        let other = write(&lake.items(), vec![hinted.clone()]).await.unwrap();
+        assert_ne!(plain.submission, other.submission);
+        assert_eq!(read(&lake.items(), &other).await, [hinted]);
+        let elsewhere = lake.items().write(&fingerprint("g"), stream::iter([Ok::<_, Error>(item(1))])).await.unwrap();
+        assert_ne!(plain.submission, elsewhere.submission, "another fingerprint, another submission");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_two_things_is_refused_without_its_name() {
+        let lake = lake().await;
+        let twice = Item { version: "v2".to_owned(), ..item(3) };
+        let error = write(&lake.items(), vec![item(2), item(3), twice]).await.unwrap_err();
+        assert!(error.to_string().contains("named twice") && !error.to_string().contains("dcm"), "{error}");
+        assert_eq!(error.fault(), domain::Fault::InvalidInput);
+    }
+
+    #[tokio::test]
+    async fn an_empty_list_is_a_submission_and_a_failing_one_is_none() {
+        let lake = lake().await;
+        let empty = write(&lake.items(), Vec::new()).await.unwrap();
+        assert_eq!((empty.items, read(&lake.items(), &empty).await.len()), (0, 0));
+        let broken = stream::iter([Ok(item(1)), Err(Error::Query("the listing died".to_owned()))]);
+        assert!(lake.items().write(&fingerprint("f"), broken).await.is_err());
+        assert_eq!(lake.items().submissions().await.unwrap(), [empty]);
+    }
 }

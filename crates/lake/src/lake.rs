@@ -1,12 +1,15 @@
 //! A lake as others see it.
 
+use crate::artifact::Artifacts;
 use crate::committer::Committer;
 use crate::error::{Error, Result};
-use crate::items::ItemManifests;
+use crate::items::{ItemManifests, Submission};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
+use crate::pending::OpenItems;
 use crate::session::{LakeSession, SessionOptions};
 use crate::table::LakeTable;
+use domain::FailReason;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
 /// An open lake. Cheap to clone; each use reads the newest version.
@@ -60,6 +63,16 @@ impl Lake {
     /// A writer of the tables. It reads all keys once; use one for many batches.
     pub async fn committer(&self) -> Result<Committer> {
         Committer::open(&self.location, &self.paths).await
+    }
+
+    /// The evidence behind the rows.
+    pub fn artifacts(&self) -> Artifacts {
+        Artifacts::new(&self.location, &self.paths)
+    }
+
+    /// What a submission still needs. Scored and excluded items are done, failed ones too unless their reason is in `retry`.
+    pub async fn open_items(&self, submission: &Submission, retry: &[FailReason]) -> Result<OpenItems> {
+        OpenItems::find(&self.location, &self.paths, submission, retry).await
     }
 
     /// What the submissions consist of.

@@ -1,31 +1,45 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
+mod artifact;
+mod codebook;
 mod committer;
 mod compact;
 mod datafile;
 mod error;
 mod explain;
+#[cfg(test)]
+mod fault_tests;
 mod items;
 mod keys;
 mod lake;
 mod location;
+mod output;
 pub mod paths;
+mod pending;
 mod provider;
+#[cfg(test)]
+mod query_tests;
 mod record;
 #[cfg(test)]
 mod samples;
 pub mod schema;
 mod session;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tolerance;
 mod views;
 
+pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactPut, Artifacts};
+pub use codebook::{TableEntry, codebook};
 pub use committer::{BATCH_RECORDS_MAX, CommitReport, Committer};
 pub use error::{Error, Result};
 pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, Submission};
 pub use lake::Lake;
 pub use location::{Location, store_for};
+pub use output::{Format, TABLE_ROWS_MAX, write_answer};
+pub use pending::{OpenItems, Work};
 pub use record::Refusal;
 pub use session::{Answer, LakeSession, SessionOptions};
+pub use summary::{CohortSummary, Group, Scores};

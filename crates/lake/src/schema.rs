@@ -96,7 +96,7 @@ impl Column {
     }
 }
 
-const fn column(
+pub(crate) const fn column(
     name: &'static str,
     kind: Kind,
     unit: &'static str,

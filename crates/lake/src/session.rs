@@ -1,12 +1,12 @@
 //! SQL over one version of the lake. Nothing can be written, and nothing outside the lake be read.
 
+use crate::codebook::{TableEntry, codebook};
 use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::items::{ItemManifests, ledger_schema, sources_schema};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
 use crate::provider::{Files, STORE_URL};
-use crate::schema::{READINGS, describe};
 use crate::table::{ActiveFile, LakeTable};
 use crate::views;
 use arrow::array::RecordBatch;
@@ -99,22 +99,20 @@ impl LakeSession {
             let open = LakeTable::open(location, paths, table).await?;
             let open = open.ok_or_else(|| Error::NotALake { address: location.url.to_string() })?;
             let files = open.files()?.into_values().collect();
-            self.files(None, table.name(), open.file_schema()?, files)?;
+            self.files(None, table.name(), open.read_schema()?, files)?;
         }
         let manifests = ItemManifests::new(location, paths).all_parts().await?;
         self.files(Some(PARTS), "items", ledger_schema(), manifests.clone())?;
 
-        self.view(Some(PARTS), "current_instances", views::CURRENT_INSTANCES).await?;
-        self.view(Some(PARTS), "readings_wide", &views::readings()).await?;
-        self.readings().await?;
-        self.view(None, "segments", &views::segments()).await?;
-        self.view(None, "ledger", views::LEDGER).await?;
-        self.view(None, "latest_by_image_date", views::LATEST_BY_IMAGE_DATE).await?;
-        self.view(None, "latest_by_scored_at", views::LATEST_BY_SCORED_AT).await?;
+        self.view("current_instances", views::CURRENT_INSTANCES).await?;
+        self.view("readings_wide", &views::readings()).await?;
+        for table in codebook() {
+            self.documented(&table, &views::definition(table.name)).await?;
+            self.tables.push(table.name);
+        }
         if options.sources {
             self.files(None, "sources", sources_schema(), manifests)?;
         }
-        self.tables = vec!["readings", "segments", "ledger", "latest_by_image_date", "latest_by_scored_at"];
         self.tables.extend(["results", "instances"]);
         self.tables.extend(options.sources.then_some("sources"));
         Ok(())
@@ -126,24 +124,22 @@ impl LakeSession {
         Ok(())
     }
 
-    async fn view(&self, schema: Option<&str>, name: &str, sql: &str) -> Result<()> {
+    /// A part of other views.
+    async fn view(&self, name: &str, sql: &str) -> Result<()> {
         let frame = self.context.sql(sql).await.map_err(failed)?;
-        self.context.register_table(reference(schema, name), frame.into_view()).map_err(failed)?;
+        self.context.register_table(reference(Some(PARTS), name), frame.into_view()).map_err(failed)?;
         Ok(())
     }
 
-    /// `readings`, with the metadata of all columns, computed ones included.
-    async fn readings(&self) -> Result<()> {
-        let wide = self.context.table(reference(Some(PARTS), "readings_wide")).await.map_err(failed)?;
-        let columns: Vec<Expr> = READINGS
-            .iter()
-            .map(|name| {
-                let metadata = describe(name).map(|column| FieldMetadata::from(column.metadata()));
-                ident(*name).alias_with_metadata(*name, metadata)
-            })
-            .collect();
-        let frame = wide.select(columns).map_err(failed)?;
-        self.context.register_table(reference(None, "readings"), frame.into_view()).map_err(failed)?;
+    /// A table of the codebook: a view with its columns' metadata, computed ones included.
+    async fn documented(&self, table: &TableEntry, sql: &str) -> Result<()> {
+        let columns = table.columns.iter().map(|column| {
+            let metadata = Some(FieldMetadata::from(column.metadata()));
+            ident(&*column.name).alias_with_metadata(&*column.name, metadata)
+        });
+        let frame =
+            self.context.sql(sql).await.map_err(failed)?.select(columns.collect::<Vec<Expr>>()).map_err(failed)?;
+        self.context.register_table(reference(None, table.name), frame.into_view()).map_err(failed)?;
         Ok(())
     }
 

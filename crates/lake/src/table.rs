@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
 use crate::schema::{arrow_schema, columns};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
@@ -154,6 +154,15 @@ impl LakeTable {
     /// Schema of the table at this version, with its metadata, newer columns included.
     pub(crate) fn file_schema(&self) -> Result<SchemaRef> {
         Ok(self.state()?.snapshot().arrow_schema())
+    }
+
+    /// What a reader of this version sees: the table's columns, and those that it has not got yet, which are NULL.
+    pub(crate) fn read_schema(&self) -> Result<SchemaRef> {
+        let present = self.file_schema()?;
+        let own = arrow_schema(self.table);
+        let missing = own.fields().iter().filter(|field| present.field_with_name(field.name()).is_err());
+        let fields: Vec<_> = present.fields().iter().chain(missing).cloned().collect();
+        Ok(Arc::new(Schema::new(fields)))
     }
 
     /// Files at this version, by path.

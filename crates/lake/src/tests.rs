@@ -119,8 +119,9 @@ async fn the_best_outcome_shows_whatever_the_order() {
         attempt(3, scored(1, [1; 8])),
         attempt(4, failed(1, FailReason::CrashLoop)),
     ];
-    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
-        for together in [true, false] {
+    for (order, together) in [([0, 1, 2, 3], false), ([3, 2, 1, 0], false), ([1, 3, 0, 2], false), ([2, 0, 3, 1], true)]
+    {
+        {
             let lake = lake().await;
             let mut committer = lake.committer().await.unwrap();
             let batch: Vec<_> = order.iter().map(|&i| tries[i].clone()).collect();
@@ -172,20 +173,51 @@ async fn small_files_are_compacted_and_nothing_is_lost() {
     let lake = lake().await;
     let mut committer = lake.committer().await.unwrap();
     let mut compacted = 0;
-    for n in 0..70 {
+    for n in 0..18 {
         compacted += committer.commit(vec![scored(n, grades(n))]).await.unwrap().files_compacted;
     }
-    assert!(compacted >= 2 * 64, "{compacted}");
-    assert_eq!(committer.rows(), (70, 70));
+    assert_eq!(compacted, 2 * 16);
+    assert_eq!(committer.rows(), (18, 18));
     let log = lake.paths().table(crate::paths::Table::Results).join("_delta_log").join("_last_checkpoint");
     object_store::ObjectStoreExt::head(&lake.location().store, &log).await.expect("a checkpoint was written");
 
     // A fresh committer reads the keys from the compacted files.
     let mut fresh = lake.committer().await.unwrap();
-    assert_eq!(fresh.rows(), (70, 70));
-    let again = fresh.commit((0..70).map(|n| scored(n, grades(n))).collect()).await.unwrap();
-    assert_eq!((again.duplicates, again.conflicts), (140, 0));
+    assert_eq!(fresh.rows(), (18, 18));
+    let again = fresh.commit((0..18).map(|n| scored(n, grades(n))).collect()).await.unwrap();
+    assert_eq!((again.duplicates, again.conflicts), (36, 0));
     assert_one_row_per_key(&lake).await;
-    let total: i64 = (0..70).flat_map(grades).map(i64::from).sum();
+    let total: i64 = (0..18).flat_map(grades).map(i64::from).sum();
     assert_eq!(number(&lake, "SELECT CAST(sum(aac24_total) AS BIGINT) FROM readings").await, total);
+}
+
+/// `cargo test -p lake -- --ignored --nocapture fold_rate` prints the rate at which rows are folded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints a rate; needs a quiet machine"]
+async fn fold_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::create_if_absent(store_for(folder.path().to_str().unwrap(), &[]).unwrap()).await.unwrap();
+    let mut committer = lake.committer().await.unwrap();
+    for (batch_size, batches) in [(100, 40), (1_000, 20), (10_000, 4)] {
+        let first = committer.rows().1 as u64;
+        let records: Vec<Vec<OutcomeRecord>> = (0..batches)
+            .map(|b| (0..batch_size).map(|n| scored(first + b * batch_size + n, grades(n))).collect())
+            .collect();
+        let start = std::time::Instant::now();
+        for batch in records {
+            committer.commit(batch).await.unwrap();
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "{batches} batches of {batch_size}: {:.0} records/s, {:.0} ms a batch",
+            (batches * batch_size) as f64 / seconds,
+            1e3 * seconds / batches as f64
+        );
+    }
+    let start = std::time::Instant::now();
+    let fresh = lake.committer().await.unwrap();
+    println!("opening a committer on {} rows: {:.2} s", fresh.rows().1, start.elapsed().as_secs_f64());
+    let start = std::time::Instant::now();
+    let answer = text(&lake, "SELECT count(*), avg(aac24_total) FROM readings WHERE primary_image").await;
+    println!("counting primary images: {:.2} s\n{answer}", start.elapsed().as_secs_f64());
 }

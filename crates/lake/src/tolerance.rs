@@ -31,7 +31,8 @@ fn alike(a: &Cell, b: &Cell) -> bool {
     }
 }
 
-fn close(a: f64, b: f64) -> bool {
+/// Whether two real numbers agree within the tolerance.
+pub(crate) fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= ABSOLUTE + RELATIVE * a.abs().max(b.abs())
 }
 

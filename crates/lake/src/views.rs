@@ -48,12 +48,24 @@ pub(crate) fn readings() -> String {
 }
 
 /// Columns of single segments beside the grade: in `segments`, not in `readings`.
-pub(crate) fn is_detail(name: &str) -> bool {
+fn is_detail(name: &str) -> bool {
     Segment::all().iter().any(|s| name.strip_prefix(s.column().as_str()).is_some_and(|rest| !rest.is_empty()))
 }
 
+/// The SQL behind a table of the codebook.
+pub(crate) fn definition(table: &str) -> String {
+    match table {
+        "readings" => "SELECT * FROM parts.readings_wide".to_owned(),
+        "segments" => segments(),
+        "ledger" => LEDGER.to_owned(),
+        "latest_by_image_date" => LATEST_BY_IMAGE_DATE.to_owned(),
+        "latest_by_scored_at" => LATEST_BY_SCORED_AT.to_owned(),
+        other => unreachable!("table {other} of the codebook has a definition"),
+    }
+}
+
 /// One row per scored image and segment.
-pub(crate) fn segments() -> String {
+fn segments() -> String {
     let pick = |detail: &str| {
         let arms: Vec<String> = Segment::all()
             .iter()
@@ -89,7 +101,7 @@ pub(crate) fn segments() -> String {
 }
 
 /// Of each participant and fingerprint the primary image of the latest visit.
-pub(crate) const LATEST_BY_IMAGE_DATE: &str = "
+const LATEST_BY_IMAGE_DATE: &str = "
 SELECT * EXCLUDE (place) FROM (
     SELECT *, row_number() OVER (
         PARTITION BY coalesce(participant_id, item_id), fingerprint
@@ -98,14 +110,14 @@ SELECT * EXCLUDE (place) FROM (
 WHERE place = 1";
 
 /// Of each item the reading made last, whatever the fingerprint.
-pub(crate) const LATEST_BY_SCORED_AT: &str = "
+const LATEST_BY_SCORED_AT: &str = "
 SELECT * EXCLUDE (place) FROM (
     SELECT *, row_number() OVER (PARTITION BY item_id ORDER BY scored_at DESC NULLS LAST, fingerprint) AS place
     FROM readings)
 WHERE place = 1";
 
 /// One row per submission and item: every item has one, from `pending` on.
-pub(crate) const LEDGER: &str = "
+const LEDGER: &str = "
 SELECT m.submission, m.item_id, m.fingerprint, coalesce(i.status, 'pending') AS status, i.fail_reason, i.attempt, i.image_id
 FROM parts.items m
 LEFT JOIN parts.current_instances i ON m.item_id = i.item_id AND m.fingerprint = i.fingerprint";
