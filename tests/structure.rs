@@ -24,7 +24,7 @@ fn heavy_dependencies_stay_behind_their_fence() {
         ("tonic", "inference"),
         ("lapin", "pipeline"),
         ("deltalake-core", "lake"),
-        ("dicom-transfer-syntax-registry", "imaging"),
+        ("hayro-jpeg2000", "imaging"),
     ];
     for entry in std::fs::read_dir(repository().join("crates")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
