@@ -3,10 +3,24 @@
 //! Pure science: no input, no output, no clock, no async runtime (invariant 1). The seed is L. Chaplin and T. Cootes,
 //! "Automated scoring of aortic calcification in vertebral fracture assessment images"; the scale is Kauppila's.
 
+pub mod calcium;
+mod contour;
 pub mod error;
+pub mod levels;
 pub mod locate;
+pub mod midline;
+pub mod quality;
+pub mod read;
 pub mod region;
+pub mod rules;
+pub mod segments;
 pub mod shape;
 pub mod validity;
 
 pub use error::{Error, ErrorKind, Result};
+pub use levels::LocateOutput;
+pub use quality::Picture;
+pub use read::{Evidence, Localisation, Located, ReadingIdentity, find_region, score};
+pub use region::{Region, RegionImage};
+pub use rules::{METHOD_REVISION, MidlineRule, ScoringRules};
+pub use shape::ShapeModel;

@@ -286,4 +286,4 @@ impl Region {
 
 #[cfg(test)]
 #[path = "region_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -144,7 +144,7 @@ impl AortaEstimate {
 /// Upper tail of the standard normal distribution (Abramowitz and Stegun 26.2.17, error below 1e-7).
 fn normal_tail(z: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
-    let series = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+    let series = [0.319_381_53, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
     let polynomial = series.iter().rev().fold(0.0, |sum, c| (sum + c) * t);
     let tail = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * polynomial;
     if z >= 0.0 { tail } else { 1.0 - tail }
@@ -382,7 +382,8 @@ impl ShapeModel {
         });
         let [plain, mirrored] = fits;
         let (mirror, square, pose, _) = if mirrored.3 < plain.3 { mirrored } else { plain };
-        if !(pose.scale_rotation.norm() > 1e-6) {
+        let size = pose.scale_rotation.norm();
+        if size.is_nan() || size <= 1e-6 {
             return Err(Error::new(ErrorKind::Geometry, "the located corners lie in one place"));
         }
         let posterior = self.posterior(&observed, &square, pose)?;
@@ -395,7 +396,7 @@ impl ShapeModel {
     }
 
     /// The joint distribution of pose and mode weights: Gauss-Newton on the pose, in which the model is not linear.
-    fn posterior(&self, observed: &[Observed], square: &[Frame], mut pose: Pose) -> Result<Posterior> {
+    fn posterior(&self, observed: &[Observed], square: &[Frame], mut pose: Pose) -> Result<Posterior<'_>> {
         let modes = self.modes.len();
         let size = POSE + modes;
         let mut shape = self.mean_frame();
@@ -652,4 +653,4 @@ impl Posterior<'_> {
 
 #[cfg(test)]
 #[path = "shape_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -10,10 +10,10 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
 /// A spine of straight vertebrae 1 high and 1.3 deep with discs of 0.35, the aorta 0.7 wide and 0.3 in front of it.
 pub(crate) fn textbook() -> [[f64; 2]; POINTS] {
     let mut shape = [[0.0; 2]; POINTS];
-    for index in 0..VERTEBRAL_POINTS {
+    for (index, point) in shape.iter_mut().enumerate().take(VERTEBRAL_POINTS) {
         let landmark = shape_landmark(index);
         let top = 1.35 * (landmark.vertebra.index() as f64 - 1.0);
-        shape[index] = [(landmark.corner.index() % 2) as f64 * 1.3, top + (landmark.corner.index() / 2) as f64];
+        *point = [(landmark.corner.index() % 2) as f64 * 1.3, top + (landmark.corner.index() / 2) as f64];
     }
     for line in 0..DISC_LINES {
         let y = 1.35 * line as f64 - 0.175;

@@ -7,7 +7,7 @@ const GRID_CELLS: usize = 512;
 /// Least share of the grid that a blank area must have: smaller flat spots are text, gas or chance.
 const MIN_BLANK_SHARE: f64 = 0.002;
 /// Least share of the grid that a saturated area away from the border must have to be taken for metal.
-const MIN_METAL_SHARE: f64 = 0.000_5;
+const MIN_METAL_SHARE: f64 = 0.001;
 /// A grey level must hold this share of the grid to be the level of a blank area.
 const MIN_LEVEL_SHARE: f64 = 0.002;
 /// Blank levels lie within this share of the grey range from its ends.
@@ -101,7 +101,8 @@ impl BlankAreas {
     /// What the image shows at a point.
     pub fn state(&self, raster: &Raster, at: Point<ImagePx>) -> PixelState {
         let (x, y) = (at.x.round(), at.y.round());
-        if !(x >= 0.0 && y >= 0.0 && x < f64::from(raster.width()) && y < f64::from(raster.height())) {
+        let inside = x >= 0.0 && y >= 0.0 && x < f64::from(raster.width()) && y < f64::from(raster.height());
+        if !inside {
             return PixelState::Outside;
         }
         let (x, y) = (x as usize, y as usize);
