@@ -24,25 +24,23 @@ fn create(path: &Path) -> anyhow::Result<StudyKey> {
          name = \"{name}\"\nsecret = \"{}\"\n",
         secret.iter().map(|b| format!("{b:02x}")).collect::<String>()
     );
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
-    }
-    // Written whole under another name, then linked: the key file is never seen half written, nor replaced.
-    let part = path.with_extension(format!("part{}", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&part).and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()));
-    let linked = written.and_then(|()| std::fs::hard_link(&part, path));
-    let _ = std::fs::remove_file(&part);
-    match linked {
-        Ok(()) => Ok(StudyKey::new(name, secret)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
+    // Written whole under another name (readable by its owner only), then moved unless there is one: the key file is never
+    // seen half written, nor replaced.
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    });
+    let written = written.with_context(|| format!("study key file {} cannot be made", path.display()))?;
+    match written.persist_noclobber(path) {
+        Ok(_) => Ok(StudyKey::new(name, secret)),
+        Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => {
             let text = std::fs::read_to_string(path).with_context(|| format!("study key file {}", path.display()))?;
-            parse(&text)
+            parse(&text).with_context(|| format!("study key file {}", path.display()))
         }
-        Err(error) => Err(error).with_context(|| format!("study key file {} cannot be made", path.display())),
+        Err(refused) => Err(refused.error).with_context(|| format!("study key file {} cannot be made", path.display())),
     }
 }
 

@@ -102,15 +102,8 @@ pub enum Vertebra {
 }
 
 impl Vertebra {
-    pub const ALL: [Vertebra; 7] = [
-        Vertebra::T12,
-        Vertebra::L1,
-        Vertebra::L2,
-        Vertebra::L3,
-        Vertebra::L4,
-        Vertebra::L5,
-        Vertebra::S1,
-    ];
+    pub const ALL: [Vertebra; 7] =
+        [Vertebra::T12, Vertebra::L1, Vertebra::L2, Vertebra::L3, Vertebra::L4, Vertebra::L5, Vertebra::S1];
 
     pub fn index(self) -> usize {
         self as usize
@@ -132,12 +125,8 @@ pub enum Corner {
 }
 
 impl Corner {
-    pub const ALL: [Corner; 4] = [
-        Corner::AnteriorSuperior,
-        Corner::PosteriorSuperior,
-        Corner::AnteriorInferior,
-        Corner::PosteriorInferior,
-    ];
+    pub const ALL: [Corner; 4] =
+        [Corner::AnteriorSuperior, Corner::PosteriorSuperior, Corner::AnteriorInferior, Corner::PosteriorInferior];
 
     pub fn index(self) -> usize {
         self as usize

@@ -116,16 +116,8 @@ impl<A, B> Affine<A, B> {
     pub fn inverse(&self) -> Option<Affine<B, A>> {
         let [a, b, c, d, e, f] = self.m;
         let det = a * e - b * d;
-        (det.is_finite() && det.abs() > 1e-12).then(|| {
-            Affine::new([
-                e / det,
-                -b / det,
-                (b * f - c * e) / det,
-                -d / det,
-                a / det,
-                (c * d - a * f) / det,
-            ])
-        })
+        (det.is_finite() && det.abs() > 1e-12)
+            .then(|| Affine::new([e / det, -b / det, (b * f - c * e) / det, -d / det, a / det, (c * d - a * f) / det]))
     }
 
     /// First `self`, then `next`.

@@ -206,7 +206,10 @@ mod tests {
         for r in 0..=64 {
             assert_eq!(TieRule::Kauppila.grade(r, 64), TieRule::Manitoba.grade(r, 64), "64 has no exact third");
         }
-        assert_eq!([1, 21, 22, 42, 43, 64].map(|r| TieRule::Kauppila.grade(r, 64).unwrap().value()), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(
+            [1, 21, 22, 42, 43, 64].map(|r| TieRule::Kauppila.grade(r, 64).unwrap().value()),
+            [1, 1, 2, 2, 3, 3]
+        );
         assert_eq!(TieRule::Kauppila.grade(0, 0), None);
     }
 

@@ -73,19 +73,20 @@ impl Engine {
 }
 
 fn options(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<SessionBuilder> {
-    let refused = |error: ort::Error<SessionBuilder>| {
+    fn set_up(runtime: &Runtime, config: &SessionConfig, model: &str) -> ort::Result<SessionBuilder> {
+        let builder = ort::session::Session::builder(runtime.environment())?
+            .with_log_id(model)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(config.threads)?
+            .with_inter_threads(1)?
+            .with_parallel_execution(false)?
+            .with_intra_op_spinning(config.spin)?
+            .with_env_allocators()?;
+        Ok(builder)
+    }
+    let builder = set_up(runtime, config, model).map_err(|error| {
         Error::new(ErrorKind::Settings, format!("session of model `{model}` cannot be set up: {error}"))
-    };
-    let builder = ort::session::Session::builder(runtime.environment())
-        .map_err(|error| Error::new(ErrorKind::Settings, format!("session of model `{model}`: {error}")))?
-        .with_log_id(model)
-        .and_then(|builder| builder.with_optimization_level(GraphOptimizationLevel::All))
-        .and_then(|builder| builder.with_intra_threads(config.threads))
-        .and_then(|builder| builder.with_inter_threads(1))
-        .and_then(|builder| builder.with_parallel_execution(false))
-        .and_then(|builder| builder.with_intra_op_spinning(config.spin))
-        .and_then(|builder| builder.with_env_allocators())
-        .map_err(refused)?;
+    })?;
     match config.device {
         Device::Cpu => Ok(builder),
         Device::Cuda(ordinal) => on_cuda(builder, ordinal, runtime, model),

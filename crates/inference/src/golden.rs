@@ -107,7 +107,7 @@ fn compare(manifest: &ModelManifest, golden: &GoldenSpec, want: &Tensor, got: &T
         }
         let absolute = (got - want).abs();
         let tolerance = golden.absolute_tolerance + golden.relative_tolerance * want.abs();
-        if !(absolute <= tolerance) {
+        if absolute.is_nan() || absolute > tolerance {
             return Err(Error::new(
                 ErrorKind::Golden,
                 format!(

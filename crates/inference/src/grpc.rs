@@ -162,12 +162,7 @@ impl GrpcInferenceService for Grpc {
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
         let model_stats = if name.is_empty() {
-            self.served
-                .models()
-                .iter()
-                .filter_map(|model| model.session().ok())
-                .map(|it| model_statistics(it))
-                .collect()
+            self.served.models().iter().filter_map(|model| model.session().ok()).map(model_statistics).collect()
         } else {
             let session = self.model(&name, &version)?.session().map_err(|error| status_of(&error))?;
             vec![model_statistics(session)]

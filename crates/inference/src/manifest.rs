@@ -204,7 +204,7 @@ impl TensorSpec {
             return Err(format!("tensor `{name}`: one row is larger than {ROW_BYTES_MAX} bytes"));
         }
         if let Some([low, high]) = self.range
-            && !(low <= high)
+            && (low.is_nan() || high.is_nan() || low > high)
         {
             return Err(format!("tensor `{name}`: range [{low}, {high}] is not in order"));
         }

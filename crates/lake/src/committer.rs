@@ -65,6 +65,8 @@ pub struct Committer {
 struct Folder {
     table: LakeTable,
     index: KeyIndex,
+    /// Somebody else committed last time: look before writing a file that would lose.
+    contended: bool,
 }
 
 impl Folder {
@@ -73,7 +75,7 @@ impl Folder {
         table.evolve().await?;
         let mut index = KeyIndex::default();
         index.follow(&table).await?;
-        Ok(Folder { table, index })
+        Ok(Folder { table, index, contended: false })
     }
 }
 
@@ -127,11 +129,15 @@ impl Committer {
             Table::Results => &mut self.results,
             Table::Instances => &mut self.instances,
         };
+        if folder.contended {
+            folder.table.reload().await?;
+        }
         let mut written: Option<Written> = None;
         for race in 0..=RACES_MAX {
             folder.index.follow(&folder.table).await?;
             let present = folder.index.rows_with(&folder.table, &incoming.hashes()).await?;
             let folded = incoming.against(present);
+            folder.contended = race > 0;
             if folded.rows.is_empty() {
                 discard(folder, written.take()).await;
                 return self.conclude(table, folded, records, race, report).await;

@@ -324,7 +324,7 @@ impl ItemManifests {
         Ok(parts)
     }
 
-    /// Runs left behind by a crash stay under `_incoming`; they are not read again and may be deleted.
+    /// Runs left behind by a crash stay as `_incoming-..`; they are not read again and may be deleted.
     async fn tidy(&self, sorted: &Sorted) {
         if let Sorted::Runs(runs) = sorted {
             for run in runs {
@@ -464,7 +464,7 @@ mod tests {
 
         list.reverse();
         assert_eq!(write(&lake.items(), list).await.unwrap(), submission, "sorted in memory it is the same submission");
-        assert_eq!(lake.items().submissions().await.unwrap(), [submission.clone()]);
+        assert_eq!(lake.items().submissions().await.unwrap(), std::slice::from_ref(&submission));
         assert_eq!(lake.items().submission(&submission.submission).await.unwrap(), submission);
     }
 

@@ -5,11 +5,11 @@
 //! instances/                                 Delta table: what became of each item
 //! items/<submission>/part-00000.parquet ..   the items of a submission, sorted by uri
 //! items/<submission>/submission.json         written last: without it the submission does not exist
-//! items/_incoming/<token>/run-00000.parquet  sorted runs of a list being written
+//! items/_incoming-<token>-00000.parquet      sorted runs of a list being written
 //! artifacts/<fingerprint>/<2 hex>/<image_id>.json
 //! conflicts/<table>/<key>/<digest>.json      second, differing results
 //! human_readings/*.parquet                   readings by people
-//! _probe/<token>                             asks the store whether it refuses a second put
+//! _probe-<token>                             asks the store whether it refuses a second put
 //! ```
 
 use domain::{Digest, Fingerprint, ImageId};
@@ -55,7 +55,7 @@ impl LakePaths {
     }
 
     pub fn probe(&self, token: &str) -> Path {
-        self.below(&["_probe", token])
+        self.below(&[&format!("_probe-{token}")])
     }
 
     pub fn items(&self) -> Path {
@@ -79,7 +79,7 @@ impl LakePaths {
     }
 
     pub fn item_run(&self, token: &str, run: usize) -> Path {
-        self.below(&["items", "_incoming", token, &format!("run-{run:05}.parquet")])
+        self.below(&["items", &format!("_incoming-{token}-{run:05}.parquet")])
     }
 
     pub fn artifact(&self, fingerprint: &Fingerprint, image: &ImageId) -> Path {

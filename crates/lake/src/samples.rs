@@ -118,5 +118,5 @@ pub(crate) fn attempt(attempt: u32, record: OutcomeRecord) -> OutcomeRecord {
 
 /// Grades that spread over the whole range.
 pub(crate) fn grades(number: u64) -> [u8; 8] {
-    std::array::from_fn(|i| ((number >> i) % 4) as u8 * u8::from(number % 3 != 0))
+    std::array::from_fn(|i| ((number >> i) % 4) as u8 * u8::from(!number.is_multiple_of(3)))
 }

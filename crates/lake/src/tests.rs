@@ -169,6 +169,19 @@ async fn records_of_a_newer_version_and_contradictions_are_handed_back() {
 }
 
 #[tokio::test]
+async fn sweeping_leaves_what_is_in_use_and_what_was_replaced_just_now() {
+    let lake = lake().await;
+    let mut committer = lake.committer().await.unwrap();
+    let mut compacted = 0;
+    for n in 0..8 {
+        compacted += committer.commit(vec![scored(n, grades(n))]).await.unwrap().files_compacted;
+    }
+    assert_eq!((compacted, committer.sweep().await.unwrap()), (16, 0));
+    assert_eq!(committer.commit(vec![scored(8, grades(8))]).await.unwrap().results_added, 1);
+    assert_eq!(number(&lake, "SELECT count(*) FROM readings").await, 9);
+}
+
+#[tokio::test]
 async fn small_files_are_compacted_and_nothing_is_lost() {
     let lake = lake().await;
     let mut committer = lake.committer().await.unwrap();
@@ -218,6 +231,15 @@ async fn fold_rate() {
     let fresh = lake.committer().await.unwrap();
     println!("opening a committer on {} rows: {:.2} s", fresh.rows().1, start.elapsed().as_secs_f64());
     let start = std::time::Instant::now();
-    let answer = text(&lake, "SELECT count(*), avg(aac24_total) FROM readings WHERE primary_image").await;
-    println!("counting primary images: {:.2} s\n{answer}", start.elapsed().as_secs_f64());
+    let session = lake.session(SessionOptions::default()).await.unwrap();
+    println!("opening a session: {:.3} s", start.elapsed().as_secs_f64());
+    for sql in [
+        "SELECT count(*) FROM readings WHERE status = 'scored'",
+        "SELECT sex, avg(aac24_total) FROM readings GROUP BY sex",
+        "SELECT count(*), avg(aac24_total) FROM readings WHERE primary_image",
+    ] {
+        let start = std::time::Instant::now();
+        session.collect(sql).await.unwrap();
+        println!("{:.3} s: {sql}", start.elapsed().as_secs_f64());
+    }
 }

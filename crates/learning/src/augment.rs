@@ -55,7 +55,8 @@ fn placement(
     let turn = if draw.chance(0.7) { draw.normal() * ROTATION_SD_DEG } else { 0.0 };
     let turn = turn.clamp(-ROTATION_MAX_DEG, ROTATION_MAX_DEG).to_radians();
     let mirror = if draw.chance(0.5) { -1.0 } else { 1.0 };
-    let mistaken = if draw.chance(UNKNOWN_ASPECT_SHARE) { draw.ratio_between(UNKNOWN_ASPECT.0, UNKNOWN_ASPECT.1) } else { 1.0 };
+    let mistaken =
+        if draw.chance(UNKNOWN_ASPECT_SHARE) { draw.ratio_between(UNKNOWN_ASPECT.0, UNKNOWN_ASPECT.1) } else { 1.0 };
     // Half of the mistake goes to each axis, so that the area stays.
     let (sx, sy) = (mistaken.sqrt(), 1.0 / mistaken.sqrt());
     let (sin, cos) = turn.sin_cos();
@@ -164,7 +165,7 @@ fn collimate(picture: &mut Picture, draw: &mut Draw) {
     let angle = 4.0 * draw.normal().clamp(-2.0, 2.0);
     let side = draw.below(4);
     let (sin, cos) = (angle + 90.0 * side as f64).to_radians().sin_cos();
-    let reach = if side % 2 == 0 { picture.width } else { picture.height } as f64;
+    let reach = if side.is_multiple_of(2) { picture.width } else { picture.height } as f64;
     let centre = (0.5 * picture.width as f64, 0.5 * picture.height as f64);
     let from_centre = 0.5 * reach * (1.0 - 2.0 * draw.between(0.0, 0.12));
     let offset = cos * centre.0 + sin * centre.1 + from_centre;
@@ -206,7 +207,8 @@ mod tests {
             let mut draw = Draw::named("dot", &[index]);
             let (size, map) = placement(&original, 1.2, &[at], &mut draw);
             let moved = original.resampled(size, &map.inverse().unwrap(), 0.0);
-            let brightest = (0..moved.values.len()).max_by(|a, b| moved.values[*a].total_cmp(&moved.values[*b])).unwrap();
+            let brightest =
+                (0..moved.values.len()).max_by(|a, b| moved.values[*a].total_cmp(&moved.values[*b])).unwrap();
             let found = Point::new((brightest % moved.width) as f64, (brightest / moved.width) as f64);
             let truth = map.apply(at);
             assert!(found.distance(truth) <= 2.0, "variant {index}: dot at {found:?}, truth {truth:?}");

@@ -62,7 +62,9 @@ impl ReadRow {
                     segments: Some(grades.try_into().ok()?),
                 }
             }
-            Outcome::Excluded { .. } => ReadRow { sop_id, status: Status::Excluded, corners: Vec::new(), segments: None },
+            Outcome::Excluded { .. } => {
+                ReadRow { sop_id, status: Status::Excluded, corners: Vec::new(), segments: None }
+            }
             Outcome::Failed { .. } => ReadRow { sop_id, status: Status::Failed, corners: Vec::new(), segments: None },
         })
     }
@@ -264,7 +266,8 @@ fn agreement(pairs: &[(&TruthRow, Option<&ReadRow>)], cut: CategoryCut) -> Agree
     }
     let differences: Vec<f64> = totals.iter().map(|(read, truth)| read - truth).collect();
     let absolute: Vec<f64> = differences.iter().map(|d| d.abs()).collect();
-    let zeros: Vec<f64> = totals.iter().filter(|(_, t)| *t == 0.0).map(|(r, _)| f64::from(u8::from(*r == 0.0))).collect();
+    let zeros: Vec<f64> =
+        totals.iter().filter(|(_, t)| *t == 0.0).map(|(r, _)| f64::from(u8::from(*r == 0.0))).collect();
     let same_category = totals.iter().filter(|(r, t)| cut.of(*r) == cut.of(*t)).count();
     let agreed = same.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
     Agreement {
@@ -303,7 +306,8 @@ fn corner_errors_of(truth: &TruthRow, row: &ReadRow) -> Vec<f64> {
 /// Whether most of the located L1..L4 lie nearest to a true vertebra of another name. `None` without located levels.
 fn is_shifted(truth: &TruthRow, row: &ReadRow) -> Option<bool> {
     let centres = truth.centres();
-    let located = |v: usize, c: usize| row.corners.iter().find(|(l, _)| l.channel() == Some(4 * v + c)).map(|(_, at)| *at);
+    let located =
+        |v: usize, c: usize| row.corners.iter().find(|(l, _)| l.channel() == Some(4 * v + c)).map(|(_, at)| *at);
     let names: Vec<bool> = (1..5)
         .filter_map(|v| {
             let at = centre([0, 1, 2, 3].map(|c| located(v, c)))?;
@@ -327,7 +331,13 @@ impl Evaluation {
         let _ = writeln!(
             text,
             "case mix: {} images, {} of them negatives, {} assessable: {} of total 0, {} low, {} moderate, {} high, mean {}",
-            mix.images, mix.negatives, mix.assessable, mix.total_zero, mix.low, mix.moderate, mix.high,
+            mix.images,
+            mix.negatives,
+            mix.assessable,
+            mix.total_zero,
+            mix.low,
+            mix.moderate,
+            mix.high,
             number(mix.mean_total, 2)
         );
         let _ = writeln!(text, "negatives excluded %: {}", number(self.negatives_excluded_pct, 1));

@@ -34,7 +34,8 @@ impl Picture {
     pub fn of(raster: &Raster) -> Picture {
         let (low, high) = grey_points(raster.pixels());
         let gain = 1.0 / f32::from(high.saturating_sub(low).max(1));
-        let values = raster.pixels().iter().map(|&p| ((f32::from(p) - f32::from(low)) * gain).clamp(0.0, 1.0)).collect();
+        let values =
+            raster.pixels().iter().map(|&p| ((f32::from(p) - f32::from(low)) * gain).clamp(0.0, 1.0)).collect();
         Picture::new(raster.width() as usize, raster.height() as usize, values)
     }
 
@@ -163,7 +164,8 @@ impl Picture {
     /// Blends towards `value` on one side of a soft, slightly turned edge: the over-exposed pelvis, the dark lung. `strength` is the
     /// share of blending far beyond the edge.
     pub fn veil(&mut self, draw: &mut Draw, strength: f32, value: f32) {
-        let turn = (draw.between(-25.0, 25.0) + if draw.chance(0.7) { 90.0 } else { 90.0 * draw.below(4) as f64 }).to_radians();
+        let turn = (draw.between(-25.0, 25.0) + if draw.chance(0.7) { 90.0 } else { 90.0 * draw.below(4) as f64 })
+            .to_radians();
         let (nx, ny) = (turn.cos() as f32, turn.sin() as f32);
         let reach = 0.5 * (nx.abs() * self.width as f32 + ny.abs() * self.height as f32);
         let middle = reach * draw.between(-0.3, 0.7) as f32;
@@ -203,8 +205,11 @@ impl Picture {
 
     /// Adds noise of standard deviation `sd`, of which the share `coarse` is correlated over neighbouring pixels.
     pub fn add_noise(&mut self, draw: &mut Draw, sd: f32, coarse: f32) {
-        let mut noise: Picture =
-            Picture { width: self.width, height: self.height, values: self.values.iter().map(|_| draw.noise()).collect() };
+        let mut noise: Picture = Picture {
+            width: self.width,
+            height: self.height,
+            values: self.values.iter().map(|_| draw.noise()).collect(),
+        };
         let fine: Vec<f32> = noise.values.iter().map(|n| n * (1.0 - coarse)).collect();
         if coarse > 0.0 {
             noise.blur(1);

@@ -44,7 +44,11 @@ pub(crate) struct ShardWriter {
 
 impl ShardWriter {
     pub fn new(out: &Path) -> Result<ShardWriter> {
-        std::fs::create_dir_all(out).map_err(|source| Error::Io { action: "make", what: "the output folder".into(), source })?;
+        std::fs::create_dir_all(out).map_err(|source| Error::Io {
+            action: "make",
+            what: "the output folder".into(),
+            source,
+        })?;
         Ok(ShardWriter { out: out.to_path_buf() })
     }
 

@@ -21,7 +21,8 @@ const LATERAL: &str = "lateral_lumbar";
 /// # Errors
 /// [`Error::Io`] when the file cannot be opened, [`Error::TruthTable`] when it is no such table or is too long.
 pub fn read_truth(path: &Path, pseudonym: impl Fn(&str) -> Option<String>) -> Result<Vec<TruthRow>> {
-    let file = File::open(path).map_err(|source| Error::Io { action: "read", what: "the truth table".into(), source })?;
+    let file =
+        File::open(path).map_err(|source| Error::Io { action: "read", what: "the truth table".into(), source })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|error| refused(format!("is not a parquet file ({error})")))?;
@@ -146,7 +147,12 @@ mod tests {
             .map(|row| ReadRow {
                 sop_id: row.sop_id.clone(),
                 status: if row.lateral_lumbar { Status::Scored } else { Status::Excluded },
-                corners: row.corners.iter().enumerate().filter_map(|(c, p)| Some((Landmark::from_channel(c), (*p)?))).collect(),
+                corners: row
+                    .corners
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(c, p)| Some((Landmark::from_channel(c), (*p)?)))
+                    .collect(),
                 segments: row.lateral_lumbar.then_some(row.visible),
             })
             .collect();

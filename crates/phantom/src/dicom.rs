@@ -221,7 +221,7 @@ fn pixels(b: &mut Builder, simulated: &Simulated, kind: Kind) {
             b.text(tags::IMAGER_PIXEL_SPACING, VR::DS, spacing);
         }
     }
-    b.text(tags::WINDOW_CENTER, VR::DS, format!("{}", (u32::from(top) + 1) / 2));
+    b.text(tags::WINDOW_CENTER, VR::DS, u32::from(top).div_ceil(2).to_string());
     b.text(tags::WINDOW_WIDTH, VR::DS, format!("{}", u32::from(top) + 1));
     let mut bytes = Vec::with_capacity(raster.pixels().len() * 2);
     if header.monochrome1 {

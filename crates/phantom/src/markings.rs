@@ -84,7 +84,7 @@ pub(crate) fn lay_metal(
         for _ in 0..=random.below(3) {
             let body = &bodies[L5 + random.below(6)];
             let at = body.centre() + mm(random.between(-110.0, 50.0), random.between(-20.0, 20.0));
-            let angle = random.between(0.0, 6.28);
+            let angle = random.between(0.0, std::f64::consts::TAU);
             let long = random.between(2.0, 7.0);
             let end = at + mm(long * angle.cos(), long * angle.sin());
             metal_stroke(canvas, labels, &[at, end], random.between(0.5, 2.0), 2.2);

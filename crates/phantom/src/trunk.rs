@@ -181,13 +181,13 @@ fn lay_gas(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
         let half = random.between(6.0, 15.0);
         let folds = random.between(2.0, 7.0);
         let strength = -MUSCLE * half * random.between(0.5, 1.4);
-        let phase = random.between(0.0, 6.28);
+        let phase = random.between(0.0, std::f64::consts::TAU);
         canvas.stroke(
             &curve(&knots, 1.0),
             Profile::Solid,
             |t| {
                 half * (0.25 + 0.75 * (std::f64::consts::PI * t).sin().powf(0.35))
-                    * (1.0 + 0.13 * (folds * 6.28 * t + phase).sin())
+                    * (1.0 + 0.13 * (folds * std::f64::consts::TAU * t + phase).sin())
             },
             |_| strength,
         );
@@ -216,7 +216,7 @@ pub(crate) fn lay_bubble(canvas: &mut Canvas, at: Mm, size: f64, strength: f64, 
     let b = size * random.between(0.55, 1.0);
     let (sin, cos) = random.between(0.0, std::f64::consts::PI).sin_cos();
     let lobe = random.between(0.0, 0.22);
-    let phase = random.between(0.0, 6.28);
+    let phase = random.between(0.0, std::f64::consts::TAU);
     canvas.fill(&[at], size * 1.3, |p| {
         let d = p - at;
         let (px, py) = ((d.x * cos + d.y * sin) / size, (d.y * cos - d.x * sin) / b);

@@ -82,7 +82,8 @@ pub async fn commit(
     Ok(report)
 }
 
-/// What came from a lane.
+/// What came from a lane. Few are held at once, and most are records.
+#[allow(clippy::large_enum_variant)]
 enum InHand {
     Record {
         record: OutcomeRecord,

@@ -22,7 +22,6 @@ pub const MAX_IN_FLIGHT: usize = 256;
 const RECORDS_AHEAD: usize = 64;
 /// An image that we cannot read for a passing cause is tried so often before it is left for the next run.
 const TRIES: u32 = 3;
-const FIRST_TRY_WAIT: Duration = Duration::from_secs(1);
 /// So many images in a row that we could not read: it is not the images.
 const FAILURES_IN_A_ROW: u32 = 32;
 /// What a cancelled run still gives the images on their way.
@@ -38,11 +37,20 @@ pub struct ScoreOptions {
     pub batch: BatchLimits,
     /// Items that failed for one of these reasons are read again.
     pub retry: Vec<FailReason>,
+    /// How long an image that could not be read for a passing cause waits for its second try; four times as long for the
+    /// third, which is the last.
+    pub retry_wait: Duration,
 }
 
 impl Default for ScoreOptions {
     fn default() -> ScoreOptions {
-        ScoreOptions { limit: None, in_flight: 32, batch: BatchLimits::default(), retry: Vec::new() }
+        ScoreOptions {
+            limit: None,
+            in_flight: 32,
+            batch: BatchLimits::default(),
+            retry: Vec::new(),
+            retry_wait: Duration::from_secs(2),
+        }
     }
 }
 
@@ -205,7 +213,7 @@ impl Run<'_> {
             Err(error) => return Walked::Fatal(error.into()),
         };
         let errand = Errand { submission: &self.submission.submission, attempt };
-        let mut wait = FIRST_TRY_WAIT;
+        let mut wait = self.options.retry_wait;
         for left in (0..TRIES).rev() {
             let error = match self.steps.read(&item, errand).await {
                 Ok(record) => return Walked::Record(Box::new(record)),

@@ -46,7 +46,7 @@ fn main() -> Result<(), scoring::Error> {
         let estimate = model.estimate(&corners, 1.0)?;
         let region = Region::new(&estimate, 3.0)?;
         let image = region.warp(&raster);
-        let heatmaps: Vec<f32> = (0..26 * 128 * 64).map(|i| ((i * 48_271) % 1009) as f32 * 5e-4).collect();
+        let heatmaps: Vec<f32> = (0..26 * 128 * 64u64).map(|i| ((i * 48_271) % 1009) as f32 * 5e-4).collect();
         let to_stage = locate::prepare(&raster, 1.0).to_stage;
         let spine = Spine {
             corners: corners.clone(),

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn each_parameter_out_of_range_is_named() {
-        let wrong: [(&str, fn(&mut ScoringRules)); 6] = [
+        type Spoil = fn(&mut ScoringRules);
+        let wrong: [(&str, Spoil); 6] = [
             ("threshold", |r| r.threshold = 1.0),
             ("margin_sd", |r| r.margin_sd = f64::NAN),
             ("min_plaque_mm", |r| r.min_plaque_mm = -1.0),

@@ -470,7 +470,7 @@ impl ShapeModel {
 
     /// How one coordinate changes with shift x, shift y, growth, rotation, and the mode weights.
     fn design_row(&self, at: Frame, coordinate: usize) -> DVector<f64> {
-        let pose = if coordinate % 2 == 0 { [1.0, 0.0, at.re, -at.im] } else { [0.0, 1.0, at.im, at.re] };
+        let pose = if coordinate.is_multiple_of(2) { [1.0, 0.0, at.re, -at.im] } else { [0.0, 1.0, at.im, at.re] };
         let modes = self.modes.iter().map(|mode| mode.direction[coordinate]);
         DVector::from_iterator(POSE + self.modes.len(), pose.into_iter().chain(modes))
     }

@@ -59,7 +59,7 @@ def write(name, nodes, inputs, outputs, constants=(), batch=None, preferred=1, m
                 f'dims = [{{ axis = "batch" }}, {dims}]',
             ]
     if golden:
-        np.savez(FOLDER / f"{name}.golden.npz", **golden)
+        np.savez_compressed(FOLDER / f"{name}.golden.npz", **golden)
         lines += [
             "",
             "[golden]",

@@ -19,6 +19,7 @@ pub fn manifest(name: &str) -> ModelManifest {
 }
 
 /// The library, or `None` (said aloud, past the capture of test output) where no path is set.
+#[expect(clippy::disallowed_methods, reason = "the make targets tell the tests where the library is")]
 pub fn runtime() -> Option<Runtime> {
     match std::env::var_os("ORT_DYLIB_PATH") {
         Some(path) => Some(Runtime::load(Path::new(&path)).expect("ORT_DYLIB_PATH names a usable library")),

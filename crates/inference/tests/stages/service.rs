@@ -10,10 +10,13 @@ use inference::protocol::message::{
     ModelReadyRequest, ModelStatisticsRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
 };
 use inference::{
-    ClientConfig, ErrorKind, Listeners, ModelManifest, Result, Server, ServerConfig, SessionConfig, Stage, StageClient,
-    Tensor, TensorBatch, conformance, golden,
+    ClientConfig, ErrorKind, Listeners, ModelManifest, Result, Server, ServerConfig, Session, SessionConfig, Stage,
+    StageClient, Tensor, TensorBatch, conformance, golden,
 };
+use ndarray::Array;
+use ndarray_npy::NpzWriter;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -133,6 +136,46 @@ async fn golden_answers_are_reproduced_here_and_there() {
         assert!(report.outputs.iter().all(|output| output.of_tolerance_max <= 1.0));
     }
     assert_eq!(golden::check(&crate::session(&runtime().unwrap(), "conv")).await.unwrap(), None);
+}
+
+/// The networks in pipelines/ load here as their manifests say, and compute what they computed when they were made.
+#[tokio::test]
+async fn the_shipped_networks_reproduce_their_golden_answers() {
+    let Some(runtime) = runtime() else { return };
+    let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
+    let mut reproduced = 0;
+    for manifest in ModelManifest::read_folder(&pipelines.join("vfa-unet")).unwrap() {
+        let name = manifest.name().to_owned();
+        let session = Session::start(&runtime, manifest, SessionConfig { threads: 2, ..prompt() }).unwrap();
+        let report = golden::check(&session).await.unwrap().expect("a shipped network has golden answers");
+        assert!(report.rows > 0, "{name}");
+        reproduced += 1;
+    }
+    assert!(reproduced >= 2, "locate and segment");
+}
+
+#[tokio::test]
+async fn golden_answers_that_differ_are_told() {
+    let Some(runtime) = runtime() else { return };
+    let (folder, manifest) = changed("scale", "absolute_tolerance", "absolute_tolerance");
+    let image = pictures(2, &[1, 4, 8], 9);
+    let pixels = Array::from_shape_vec((2, 1, 4, 8), image.values::<u8>().unwrap().into_owned()).unwrap();
+    let mut scaled = pixels.mapv(|grey| f32::from(grey) / 255.0);
+    scaled[[1, 0, 2, 3]] += 1e-3;
+    let mean = Array::<f32, _>::zeros((2, 1));
+    let file = std::fs::File::create(folder.path().join("scale.golden.npz")).unwrap();
+    let mut archive = NpzWriter::new(file);
+    archive.add_array("image", &pixels).unwrap();
+    archive.add_array("scaled", &scaled).unwrap();
+    archive.add_array("mean", &mean).unwrap();
+    archive.finish().unwrap();
+    let session = Session::start(&runtime, manifest, prompt()).unwrap();
+    let error = golden::check(&session).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Golden);
+    assert!(error.to_string().contains("output `scaled`, element 51"), "{error}");
+
+    std::fs::write(folder.path().join("scale.golden.npz"), "no archive").unwrap();
+    assert_eq!(golden::check(&session).await.unwrap_err().kind(), ErrorKind::Manifest);
 }
 
 #[tokio::test]

@@ -139,7 +139,12 @@ fn fit(population: &Population, count: usize, out: &Path) -> Result<(), Failure>
     let model = fit_shape(&cohort, count)?;
     std::fs::write(out, model.to_json() + "\n")
         .map_err(|error| Failure { message: format!("cannot write {}: {error}", out.display()), code: 3 })?;
-    println!("{} shapes, {} modes hold {:.4} of the variance", model.n_shapes(), model.n_modes(), model.variance_share());
+    println!(
+        "{} shapes, {} modes hold {:.4} of the variance",
+        model.n_shapes(),
+        model.n_modes(),
+        model.variance_share()
+    );
     Ok(())
 }
 
@@ -161,7 +166,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::TrainingSet(Set::Locate { population, samples, variants }) => {
             population.use_threads()?;
             let pictures = samples.count.div_ceil(variants.max(1));
-            let cohort = Cohort::new(population.config()?, population.seed, pictures as u64, 1).map_err(learning::Error::from)?;
+            let cohort = Cohort::new(population.config()?, population.seed, pictures as u64, 1)
+                .map_err(learning::Error::from)?;
             let (seed, count) = (population.seed, samples.count);
             write(&TrainingSet { cohort: &cohort, task: Task::Locate, seed, count, variants }, &samples.out)
         }

@@ -485,7 +485,8 @@ impl AmqpBroker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::topology::DELIVERY_LIMIT;
+    use crate::queue::conformance::{self, Pace};
+    use crate::queue::topology::{DELIVERY_LIMIT, RETRY_WAITS};
     use crate::testing::{amqp_settings, broker_of_the_harness};
 
     #[test]
@@ -535,15 +536,17 @@ mod tests {
     async fn rabbitmq_keeps_the_promises() {
         let Some(url) = broker_of_the_harness("rabbitmq_keeps_the_promises") else { return };
         let opened = Arc::new(std::sync::Mutex::new(Vec::new()));
-        crate::queue::conformance::all(&|namespace| {
+        let pace = Pace { a_while: Duration::from_millis(300), retry: RETRY_WAITS[0] };
+        let open = |namespace| {
             let (url, opened) = (url.clone(), opened.clone());
-            Box::pin(async move {
+            let opening = async move {
                 let broker = AmqpBroker::connect(amqp_settings(&url, namespace)).await.unwrap();
                 opened.lock().unwrap().push(broker.clone());
                 Arc::new(broker) as Arc<dyn Broker>
-            })
-        })
-        .await;
+            };
+            Box::pin(opening) as futures::future::BoxFuture<'_, _>
+        };
+        conformance::all(&open, pace).await;
         let opened = opened.lock().unwrap().clone();
         for broker in opened {
             broker.delete_queues().await;

@@ -1,6 +1,6 @@
 //! What every broker must do: run by the one in memory and, where the harness gives a broker, by RabbitMQ.
 
-use super::topology::{DELIVERY_LIMIT, Lane, RETRY_WAITS};
+use super::topology::{DELIVERY_LIMIT, Lane};
 use super::{Broker, Delivery, Parcel, Queue, Received};
 use crate::job::{JOB_SCHEMA_VERSION, Job, Message};
 use domain::{Digest, Fingerprint, Item};
@@ -13,20 +13,26 @@ use tokio::time::timeout;
 /// Opens a broker whose queues in this namespace are empty.
 pub(crate) type Open<'a> = &'a (dyn Fn(&'static str) -> BoxFuture<'a, Arc<dyn Broker>> + Sync);
 
-/// Long enough for a loopback broker to deliver; under paused time it costs nothing.
+/// Longer than any broker that works takes to deliver.
 const SOON: Duration = Duration::from_secs(10);
-const A_WHILE: Duration = Duration::from_millis(300);
 
-pub(crate) async fn all(open: Open<'_>) {
-    settled_messages_are_gone(open("settle").await).await;
-    the_prefetch_bounds_what_is_taken(open("prefetch").await).await;
+/// How long to look for what must not come, and how long the first waiting lane waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub a_while: Duration,
+    pub retry: Duration,
+}
+
+pub(crate) async fn all(open: Open<'_>, pace: Pace) {
+    settled_messages_are_gone(open("settle").await, pace).await;
+    the_prefetch_bounds_what_is_taken(open("prefetch").await, pace).await;
     unsettled_messages_come_back(open("redelivery").await).await;
     a_message_that_kills_its_readers_ends_among_the_dead(open("poison").await).await;
-    moved_messages_keep_their_count_and_reason(open("move").await).await;
-    a_waiting_message_returns(open("retry").await).await;
+    moved_messages_keep_their_count_and_reason(open("move").await, pace).await;
+    a_waiting_message_returns(open("retry").await, pace).await;
     messages_that_cannot_be_read_are_put_aside(open("aside").await).await;
     two_consumers_share_one_lane(open("share").await).await;
-    a_stopped_consumer_takes_nothing_more(open("stop").await).await;
+    a_stopped_consumer_takes_nothing_more(open("stop").await, pace).await;
 }
 
 fn parcel(text: &str) -> Parcel {
@@ -41,11 +47,11 @@ async fn next(consumer: &mut Box<dyn super::Consumer>) -> Delivery {
     timeout(SOON, consumer.next()).await.expect("a message comes soon").unwrap()
 }
 
-async fn nothing_comes(consumer: &mut Box<dyn super::Consumer>) {
-    assert!(timeout(A_WHILE, consumer.next()).await.is_err(), "nothing more may come");
+async fn nothing_comes(consumer: &mut Box<dyn super::Consumer>, pace: Pace) {
+    assert!(timeout(pace.a_while, consumer.next()).await.is_err(), "nothing more may come");
 }
 
-async fn settled_messages_are_gone(broker: Arc<dyn Broker>) {
+async fn settled_messages_are_gone(broker: Arc<dyn Broker>, pace: Pace) {
     let sent: BTreeSet<String> = (0..200).map(|n| n.to_string()).collect();
     let publish = sent.iter().map(|n| broker.publish(Lane::Jobs, parcel(n)));
     futures::future::try_join_all(publish).await.unwrap();
@@ -60,20 +66,20 @@ async fn settled_messages_are_gone(broker: Arc<dyn Broker>) {
         delivery.receipt.acknowledge().await.unwrap();
     }
     assert_eq!(got, sent);
-    nothing_comes(&mut consumer).await;
+    nothing_comes(&mut consumer, pace).await;
     drop(consumer);
     let mut again = broker.consume(Lane::Jobs, 16).await.unwrap();
-    nothing_comes(&mut again).await;
+    nothing_comes(&mut again, pace).await;
 }
 
-async fn the_prefetch_bounds_what_is_taken(broker: Arc<dyn Broker>) {
+async fn the_prefetch_bounds_what_is_taken(broker: Arc<dyn Broker>, pace: Pace) {
     for n in 0..5 {
         broker.publish(Lane::Jobs, parcel(&n.to_string())).await.unwrap();
     }
     let mut consumer = broker.consume(Lane::Jobs, 2).await.unwrap();
     let first = next(&mut consumer).await;
     let _second = next(&mut consumer).await;
-    nothing_comes(&mut consumer).await;
+    nothing_comes(&mut consumer, pace).await;
     first.receipt.acknowledge().await.unwrap();
     next(&mut consumer).await;
 }
@@ -107,7 +113,7 @@ async fn a_message_that_kills_its_readers_ends_among_the_dead(broker: Arc<dyn Br
     assert_eq!(broker.depth(Lane::Jobs).await.unwrap(), 0);
 }
 
-async fn moved_messages_keep_their_count_and_reason(broker: Arc<dyn Broker>) {
+async fn moved_messages_keep_their_count_and_reason(broker: Arc<dyn Broker>, pace: Pace) {
     broker.publish(Lane::Jobs, parcel("a")).await.unwrap();
     let mut consumer = broker.consume(Lane::Jobs, 1).await.unwrap();
     next(&mut consumer).await.move_to(broker.as_ref(), Lane::JobsDead, "bug").await.unwrap();
@@ -116,16 +122,16 @@ async fn moved_messages_keep_their_count_and_reason(broker: Arc<dyn Broker>) {
     let expected = Parcel { reason: Some("bug".into()), ..parcel("a") };
     assert_eq!(delivery.parcel, expected);
     delivery.receipt.acknowledge().await.unwrap();
-    nothing_comes(&mut consumer).await;
+    nothing_comes(&mut consumer, pace).await;
 }
 
-async fn a_waiting_message_returns(broker: Arc<dyn Broker>) {
+async fn a_waiting_message_returns(broker: Arc<dyn Broker>, pace: Pace) {
     broker.publish(Lane::Jobs, parcel("a")).await.unwrap();
     let mut consumer = broker.consume(Lane::Jobs, 1).await.unwrap();
     let lane = Lane::retry(0).unwrap();
     next(&mut consumer).await.move_to(broker.as_ref(), lane, "transient").await.unwrap();
-    nothing_comes(&mut consumer).await;
-    let back = timeout(RETRY_WAITS[0] + SOON, consumer.next()).await.expect("it comes back").unwrap();
+    nothing_comes(&mut consumer, pace).await;
+    let back = timeout(pace.retry + SOON, consumer.next()).await.expect("it comes back").unwrap();
     assert_eq!((back.parcel.retries, back.parcel.reason.as_deref()), (1, Some("transient")));
     back.receipt.acknowledge().await.unwrap();
 }
@@ -180,7 +186,7 @@ async fn two_consumers_share_one_lane(broker: Arc<dyn Broker>) {
     assert_eq!(seen.len(), 20, "each message went to one of them");
 }
 
-async fn a_stopped_consumer_takes_nothing_more(broker: Arc<dyn Broker>) {
+async fn a_stopped_consumer_takes_nothing_more(broker: Arc<dyn Broker>, pace: Pace) {
     broker.publish(Lane::Jobs, parcel("a")).await.unwrap();
     let mut consumer = broker.consume(Lane::Jobs, 4).await.unwrap();
     let taken = next(&mut consumer).await;
@@ -191,5 +197,5 @@ async fn a_stopped_consumer_takes_nothing_more(broker: Arc<dyn Broker>) {
     drop(consumer);
     let mut other = broker.consume(Lane::Jobs, 4).await.unwrap();
     assert_eq!(text(&next(&mut other).await), "b");
-    nothing_comes(&mut other).await;
+    nothing_comes(&mut other, pace).await;
 }

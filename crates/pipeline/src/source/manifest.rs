@@ -123,15 +123,15 @@ impl Table {
             Table::Local(path) => {
                 let file = std::fs::File::open(&path).map_err(unreadable)?;
                 if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
-                    rows.from_parquet(ParquetRecordBatchReaderBuilder::try_new(file))
+                    rows.read_parquet(ParquetRecordBatchReaderBuilder::try_new(file))
                 } else {
-                    rows.from_csv(std::io::BufReader::new(file))
+                    rows.read_csv(std::io::BufReader::new(file))
                 }
             }
             Table::Fetched { bytes, is_parquet: true } => {
-                rows.from_parquet(ParquetRecordBatchReaderBuilder::try_new(bytes))
+                rows.read_parquet(ParquetRecordBatchReaderBuilder::try_new(bytes))
             }
-            Table::Fetched { bytes, is_parquet: false } => rows.from_csv(bytes.as_ref()),
+            Table::Fetched { bytes, is_parquet: false } => rows.read_csv(bytes.as_ref()),
         }
     }
 }
@@ -165,7 +165,7 @@ fn columns(names: &[String]) -> Result<[Option<usize>; 4]> {
 }
 
 impl Rows {
-    fn from_csv(mut self, input: impl Read) -> Result<()> {
+    fn read_csv(mut self, input: impl Read) -> Result<()> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
         let bad = |e: csv::Error| {
             let line = e.position().map_or(1, csv::Position::line);
@@ -200,7 +200,7 @@ impl Rows {
         Ok(())
     }
 
-    fn from_parquet<T: parquet::file::reader::ChunkReader + 'static>(
+    fn read_parquet<T: parquet::file::reader::ChunkReader + 'static>(
         mut self,
         builder: parquet::errors::Result<ParquetRecordBatchReaderBuilder<T>>,
     ) -> Result<()> {
