@@ -89,7 +89,7 @@ def validate_on(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shards.add_arguments(parser, batch=24, rate=2e-3)
+    shards.add_arguments(parser, batch=12, rate=1.5e-3)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     shards.train(options, Segment(), PARTS, loss_of, validate_on(options.validation))

@@ -75,8 +75,10 @@ def add_arguments(parser, batch, rate):
     parser.add_argument("--shards", nargs="+", required=True, help="folders of training shards")
     parser.add_argument("--validation", required=True, help="folder of validation shards (another seed)")
     parser.add_argument("--checkpoint", required=True, help="file to write and, if it exists, to go on from")
-    parser.add_argument("--steps", type=int, default=6000, help="steps of this run (default %(default)s)")
-    parser.add_argument("--minutes", type=float, help="end this run after so many minutes instead of --steps")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, default=6000, help="steps of this run (default %(default)s)")
+    length.add_argument("--until", type=int, help="go on until this step since the first start; nothing to do if it is reached")
+    length.add_argument("--minutes", type=float, help="end this run after so many minutes")
     parser.add_argument("--batch", type=int, default=batch, help="samples a step (default %(default)s)")
     parser.add_argument("--rate", type=float, default=rate, help="learning rate of AdamW (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and of the order of samples")
@@ -134,6 +136,9 @@ def train(options, network, parts, loss_of, validate):
     def progress():
         if options.minutes:
             return (time.monotonic() - started) / (60 * options.minutes)
+        if options.until:
+            # One schedule over all runs, so that an interrupted training ends as an undisturbed one would.
+            return step / options.until
         return (step - first) / options.steps
 
     def check():
@@ -156,7 +161,7 @@ def train(options, network, parts, loss_of, validate):
         if (step - first) % RESCAN_EVERY_STEPS == 0:
             shards.rescan()
         for group in optimiser.param_groups:
-            group["lr"] = options.rate * rate_at(progress(), step - first)
+            group["lr"] = options.rate * rate_at(progress(), step if options.until else step - first)
         network.train()
         loss, numbers = loss_of(network, shards.draw(random, options.batch))
         optimiser.zero_grad(set_to_none=True)
