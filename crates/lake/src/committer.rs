@@ -130,14 +130,16 @@ impl Committer {
             Table::Instances => &mut self.instances,
         };
         if folder.contended {
+            let seen = folder.table.version();
             folder.table.reload().await?;
+            folder.contended = folder.table.version() > seen;
         }
         let mut written: Option<Written> = None;
         for race in 0..=RACES_MAX {
             folder.index.follow(&folder.table).await?;
             let present = folder.index.rows_with(&folder.table, &incoming.hashes()).await?;
             let folded = incoming.against(present);
-            folder.contended = race > 0;
+            folder.contended |= race > 0;
             if folded.rows.is_empty() {
                 discard(folder, written.take()).await;
                 return self.conclude(table, folded, records, race, report).await;

@@ -6,8 +6,19 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ClientOptions, RetryConfig};
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
+
+/// Times that a request to S3 is tried again, by the one retry layer that there is.
+const RETRIES_MAX: usize = 8;
+/// After which no request is tried again.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest wait for one answer; the option `timeout` sets another.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for a connection; the option `connect_timeout` sets another.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A store and the place in it that an address names.
 #[derive(Debug, Clone)]
@@ -92,7 +103,9 @@ fn s3(mut url: Url, options: &[(String, String)], wrong: &dyn Fn(&str) -> Error)
     let root = Path::from_url_path(url.path()).map_err(|e| wrong(&e.to_string()))?;
     url.set_path(&format!("/{root}"));
 
-    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+    let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIME_MAX, ..RetryConfig::default() };
+    let client = ClientOptions::new().with_timeout(REQUEST_TIME_MAX).with_connect_timeout(CONNECT_TIME_MAX);
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retry).with_client_options(client);
     for (name, value) in options {
         let key: AmazonS3ConfigKey = name.to_ascii_lowercase().parse().map_err(|_| Error::StorageOption {
             name: name.clone(),
