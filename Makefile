@@ -72,6 +72,10 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 	$(CARGO) build --locked --workspace --all-targets
 	tests/smoke/run.sh
 
+.PHONY: prove
+prove: runtime build ## the longer proofs; their records are checked in under tests/prove
+	python3 tests/prove/kill.py --aortica $(AORTICA) --record tests/prove/kill.json
+
 .PHONY: bench
 bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
 	tests/bench/run.sh

@@ -66,7 +66,7 @@ CONF
     setsid ceph-osd $c -i "$id" -f > "$dir/log/osd.out" 2>&1 < /dev/null & echo $! > "$dir/run/3.pid"
     await 30 sh -c "ceph $c osd stat | grep -q '1 up'"
     setsid radosgw $c -n client.rgw -f > "$dir/log/rgw.out" 2>&1 < /dev/null & echo $! > "$dir/run/4.pid"
-    await 90 curl -sf "http://127.0.0.1:$rgw/"
+    await 90 python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$rgw/', timeout=2)"
     radosgw-admin $c -n client.rgw user create --uid aortica --display-name aortica --access-key $key --secret $secret >"$dir/log/user" 2>&1
     cat > "$dir/env" <<ENV
 export AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret AWS_REGION=us-east-1
