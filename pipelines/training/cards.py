@@ -117,18 +117,25 @@ L1 to L4. Grades and the 24-point score are counted from the marks, not predicte
 }
 
 ARCHITECTURE = {
-    "locate": """U-net with residual blocks. The picture is folded 4 x 4 into 16 channels; encoder to stride 64 (8 x 4 cells), decoder back to
+    "locate": """U-net with residual blocks. The picture and its local contrast are folded 4 x 4 into 32 channels; encoder to stride 64 (8 x 4 cells), decoder back to
 stride 4; widths in `pipelines/training/networks.py`. Loss: binary cross-entropy on the heatmaps, weighted towards the peaks,
 plus a small cross-entropy of place for each corner in the picture, plus cross-entropy of the view. Corners outside the picture
 and all corners of other views have an empty heatmap as target.""",
-    "segment": """U-net with residual blocks on the region folded 2 x 2 into 4 channels; widths in `pipelines/training/networks.py`. Loss: weighted
+    "segment": """U-net with residual blocks on the region and its local contrast folded 2 x 2 into 8 channels; widths in `pipelines/training/networks.py`. Loss: weighted
 binary cross-entropy plus soft Dice per wall, on what a reader could see (`visible` truth), valid pixels only.""",
+}
+
+SETTINGS = {
+    "locate": "its hardest settings (`Config::training`) and at those of `pipelines/training/radiographs.toml`",
+    "segment": "its hardest settings (`Config::training`)",
 }
 
 LIMITS = {
     "locate": """- Never shown a real picture in training. On real films it must be looked at before it is believed.
 - Levels are named from the sacrum and the ribs. Transitional vertebrae (L6, sacralised L5) are not simulated.
-- Pictures are reduced to 256 x 512: in a wide radiograph a vertebra is about 20 cells' worth of pixels high, which limits precision.""",
+- Pictures are reduced to 256 x 512: in a wide radiograph a vertebra is less than 20 pixels high, which limits precision.
+- The validation pictures are made as hard as the training pictures. Most of the mean error comes from those with the levels named one
+  off: pictures that cut off the sacrum, or show the spine very small or buried in noise. `aortica evaluate` measures ordinary ones.""",
     "segment": """- Never shown a real picture in training. What calcium, bowel gas, end plates and osteophytes look like is what the simulator draws.
 - Follows the region it is given: wrong corners give a wrong region and a confident answer about the wrong place.
 - Plaque on the lateral walls belongs to neither wall and is not marked.""",
@@ -136,7 +143,8 @@ LIMITS = {
 
 
 def card(network: str, facts: dict) -> str:
-    rows = "\n".join(f"| {METRICS[name]} | {value} |" for name, value in facts["validation"].items())
+    validation = {name: value for name, value in facts["validation"].items() if name in METRICS}
+    rows = "\n".join(f"| {METRICS[name]} | {value} |" for name, value in validation.items())
     seeds = f"\n{facts['seeds']}\n" if facts["seeds"] else "\n"
     return f"""# Model card: {network} {facts["version"]}
 
@@ -154,7 +162,7 @@ Tensors, axes and ranges: `{network}.toml`. SHA-256 of `{network}.onnx`: `{facts
 exported weights are the exponential moving average, in 32 bit.
 
 ## Training data
-Pictures of the simulator (`crates/phantom`) at its hardest settings (`Config::training`), changed further by
+Pictures of the simulator (`crates/phantom`) at {SETTINGS[network]}, changed further by
 `crates/learning/src/augment.rs`: turned, mirrored, cut, aspect mistaken by .7 to 1.4, exposure, curves, blur, noise, compression, things
 in the way. {facts["step"]:,} steps, {facts["samples"]:,} samples drawn from {facts["distinct_samples"]:,} distinct ones.{seeds}
 ## Results on unseen simulated pictures

@@ -32,13 +32,14 @@ tensors() { # folder, arguments of training-set
 }
 
 "$learning" fit-shape --seed 101 --count 1500 --out "$out/shape.json"
-tensors work/locate             locate  --seed 1      --count 24000
+tensors work/locate             locate  --seed 1      --count 16000
+tensors work/locate-radiographs locate  --seed 7      --count 12000 --config radiographs.toml
 tensors work/locate-validation  locate  --seed 900001 --count 256 --variants 1
 tensors work/segment            segment --seed 2      --count 20000 --shape "$out/shape.json"
 tensors work/segment-validation segment --seed 900002 --count 192 --variants 1 --shape "$out/shape.json"
 
 # One thread each, side by side.
-"$PYTHON" locate.py  --shards work/locate  --validation work/locate-validation  --checkpoint work/locate.pt \
+"$PYTHON" locate.py  --shards work/locate work/locate-radiographs --validation work/locate-validation  --checkpoint work/locate.pt \
     --until "$locate_steps" > work/locate.txt 2>&1 &
 locate=$!
 "$PYTHON" segment.py --shards work/segment --validation work/segment-validation --checkpoint work/segment.pt \
@@ -46,6 +47,6 @@ locate=$!
 wait "$locate" || { tail -n 5 work/locate.txt >&2; exit 1; }
 
 "$PYTHON" export.py locate  --checkpoint work/locate.pt  --golden work/locate-validation  --out "$out" --version "$version" \
-    --seeds "Seeds: shape model 101, training 1, validation 900001."
+    --seeds "Seeds: shape model 101, training 1 and 7, validation 900001."
 "$PYTHON" export.py segment --checkpoint work/segment.pt --golden work/segment-validation --out "$out" --version "$version" \
     --seeds "Seeds: shape model 101, training 2, validation 900002."

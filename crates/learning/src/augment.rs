@@ -19,7 +19,7 @@ const UNKNOWN_ASPECT: (f64, f64) = (0.7, 1.4);
 
 /// Share of pictures set into a wider frame, and how much wider at most: large films whose spine is small.
 const WIDE_SHARE: f64 = 0.35;
-const WIDE_MAX: f64 = 2.0;
+const WIDE_MAX: f64 = 1.6;
 
 /// A picture of square pixels made out of another, and where its pixels have gone.
 #[derive(Debug, Clone)]
@@ -106,26 +106,26 @@ fn placement(
 /// compression.
 fn greys(picture: &mut Picture, harm: f64, draw: &mut Draw) {
     if draw.chance(0.5) {
-        let strength = draw.ratio_between(0.1, 0.6);
+        let strength = draw.ratio_between(0.1, 0.45);
         picture.shade(draw, strength);
     }
-    if draw.chance(0.4) {
-        let strength = (draw.between(0.2, 0.85) * (0.5 + 0.5 * harm)) as f32;
+    if draw.chance(0.3) {
+        let strength = (draw.between(0.2, 0.7) * (0.5 + 0.5 * harm)) as f32;
         let value = if draw.chance(0.75) { 1.0 } else { 0.0 };
         picture.veil(draw, strength, value);
     }
     if draw.chance(0.8) {
-        let gamma = (0.4 * draw.normal()).exp().clamp(0.35, 2.8) as f32;
+        let gamma = (0.35 * draw.normal()).exp().clamp(0.4, 2.5) as f32;
         picture.tone(gamma, draw.between(-0.5, 0.7) as f32);
     }
     if draw.chance(0.4) {
         picture.random_curve(draw, 0.5);
     }
     if draw.chance(0.35 * harm) {
-        picture.blur(1 + draw.below(3));
+        picture.blur(1 + draw.below(2));
     }
     if draw.chance(0.6) {
-        let sd = (harm * draw.ratio_between(0.004, 0.05)) as f32;
+        let sd = (harm * draw.ratio_between(0.004, 0.03)) as f32;
         let coarse = if draw.chance(0.5) { 0.0 } else { draw.between(0.2, 1.0) as f32 };
         picture.add_noise(draw, sd, coarse);
     }
