@@ -28,6 +28,8 @@ mod distributed_tests;
 mod error;
 pub mod job;
 pub mod ledger;
+#[cfg(test)]
+mod measurements;
 pub mod metrics;
 pub mod pipeline;
 pub mod progress;
