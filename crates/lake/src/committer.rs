@@ -28,7 +28,7 @@ use domain::record::OutcomeRecord;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::collections::BTreeMap;
 
-/// Records folded at a time: about 60 MB of rows.
+/// Records folded at a time: about 70 MB of rows.
 pub const BATCH_RECORDS_MAX: usize = 16_384;
 /// Races that one batch may lose. Each loss is another committer's success.
 const RACES_MAX: u32 = 100;
