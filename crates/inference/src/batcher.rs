@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -63,18 +64,31 @@ pub(crate) struct Queue {
     room: Arc<Semaphore>,
     rows_max: usize,
     inside: TaskTracker,
+    hurry: CancellationToken,
     statistics: Arc<Statistics>,
 }
 
 /// The way out.
-pub(crate) struct Jobs(mpsc::UnboundedReceiver<Job>);
+pub(crate) struct Jobs {
+    incoming: mpsc::UnboundedReceiver<Job>,
+    /// Once cancelled, no row waits for others any more.
+    hurry: CancellationToken,
+}
 
 /// A queue for at most `rows_max` rows, waiting or being computed. (The channel itself needs no bound: nothing enters
 /// without room.)
 pub(crate) fn queue(rows_max: usize, statistics: Arc<Statistics>) -> (Queue, Jobs) {
     let (jobs, receiver) = mpsc::unbounded_channel();
-    let room = Arc::new(Semaphore::new(rows_max));
-    (Queue { jobs, room, rows_max, inside: TaskTracker::new(), statistics }, Jobs(receiver))
+    let hurry = CancellationToken::new();
+    let queue = Queue {
+        jobs,
+        room: Arc::new(Semaphore::new(rows_max)),
+        rows_max,
+        inside: TaskTracker::new(),
+        hurry: hurry.clone(),
+        statistics,
+    };
+    (queue, Jobs { incoming: receiver, hurry })
 }
 
 impl Queue {
@@ -130,8 +144,14 @@ impl Queue {
     /// Refuses all further requests, and waits until those inside are answered.
     pub async fn drain(&self) {
         self.room.close();
+        self.hurry();
         self.inside.close();
         self.inside.wait().await;
+    }
+
+    /// From now on no row waits for others.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
     }
 
     /// Whether requests are taken: not closing, and the thread behind lives.
@@ -225,12 +245,12 @@ pub(crate) async fn serve(mut jobs: Jobs, policy: Policy, compute: &mut dyn Comp
     let mut waiting: VecDeque<Pending> = VecDeque::new();
     let mut open = true;
     loop {
-        while let Ok(job) = jobs.0.try_recv() {
+        while let Ok(job) = jobs.incoming.try_recv() {
             waiting.push_back(Pending::new(job));
         }
         drop_unwanted(&mut waiting, statistics);
         let Some(oldest) = waiting.front() else {
-            match jobs.0.recv().await {
+            match jobs.incoming.recv().await {
                 Some(job) => waiting.push_back(Pending::new(job)),
                 None => return,
             }
@@ -238,13 +258,14 @@ pub(crate) async fn serve(mut jobs: Jobs, policy: Policy, compute: &mut dyn Comp
         };
         let full = waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
         let until = oldest.job.queued_at + policy.longest_delay;
-        if !full && open && oldest.rows_done == 0 && until > Instant::now() {
+        if !full && open && oldest.rows_done == 0 && until > Instant::now() && !jobs.hurry.is_cancelled() {
             tokio::select! {
                 biased;
-                job = jobs.0.recv() => match job {
+                job = jobs.incoming.recv() => match job {
                     Some(job) => waiting.push_back(Pending::new(job)),
                     None => open = false,
                 },
+                () = jobs.hurry.cancelled() => {}
                 () = sleep_until(until) => {}
             }
             continue;

@@ -219,6 +219,7 @@ impl Served {
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.models.iter().filter_map(|model| model.session.get()).for_each(|session| session.hurry());
     }
 
     pub fn models(&self) -> &[ServedModel] {

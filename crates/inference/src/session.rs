@@ -204,6 +204,13 @@ impl Session {
         self.queue.as_ref().is_some_and(Queue::is_open)
     }
 
+    /// From now on no row waits for others: what is inside is to be answered soon, because the service is stopping.
+    pub fn hurry(&self) {
+        if let Some(queue) = &self.queue {
+            queue.hurry();
+        }
+    }
+
     /// Refuses further requests as `Unavailable`, and returns when all that were accepted are answered.
     pub async fn drain(&self) {
         if let Some(queue) = &self.queue {

@@ -230,7 +230,7 @@ async fn a_full_queue_refuses_until_there_is_room() {
 
 #[tokio::test]
 async fn a_row_waits_for_others_but_not_for_ever() {
-    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_millis(30) }, 64, false);
+    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_millis(300) }, 64, false);
     let (one, two, three) = tokio::join!(bench.ask(&[1, 1]), bench.ask(&[2, 2]), bench.ask(&[3, 3]));
     expect_answer(&[1, 1], one);
     expect_answer(&[2, 2], two);
@@ -245,6 +245,16 @@ async fn a_full_shape_does_not_wait() {
     expect_answer(&[1, 1], one);
     expect_answer(&[2, 2], two);
     assert_eq!(bench.end(), [2]);
+}
+
+/// A row that waits for company is computed at once when the queue is drained.
+#[tokio::test]
+async fn draining_waits_for_no_company() {
+    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_secs(3600) }, 64, false);
+    let waiting = entered!(bench.ask(&[1, 1]));
+    bench.queue().drain().await;
+    expect_answer(&[1, 1], waiting.await);
+    assert_eq!(bench.end(), [1]);
 }
 
 #[tokio::test]
