@@ -13,7 +13,7 @@
 //! Source::open(src, stores, study_key) -> Source
 //! Steps::new(StepSettings { pipeline, stages, stores, lake, decode, overlay, now_us, .. }) -> Steps
 //! run::score(steps, lake, source, ScoreOptions, progress: watch::Sender<Progress>, cancel) -> RunReport
-//! submit::submit(source, lake, jobs: Queue<Job>, SubmitOptions, cancel) -> SubmitReport
+//! submit::submit(source, lake, jobs: Queue<Job>, SubmitOptions, progress, cancel) -> SubmitReport
 //! worker::work(steps, broker, WorkerOptions, cancel) -> WorkReport
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
 //! ```

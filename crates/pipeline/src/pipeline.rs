@@ -140,3 +140,74 @@ fn directories(search: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::pipeline_directory;
+
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines")
+    }
+
+    #[test]
+    fn the_shipped_pipeline_loads_by_name_and_is_listed() {
+        let directory = find("vfa-unet", &shipped()).unwrap();
+        let pipeline = Pipeline::load(&directory).unwrap();
+        assert_eq!(pipeline.definition().name, "vfa-unet");
+        assert_eq!(find(directory.to_str().unwrap(), Path::new("/nowhere")).unwrap(), directory, "also by its path");
+        let listed = list(&shipped());
+        assert!(listed.iter().any(|(d, loaded)| *d == directory && loaded.is_ok()), "{listed:?}");
+        let unknown = find("vfa-umet", &shipped()).unwrap_err().to_string();
+        assert!(unknown.contains("vfa-umet") && unknown.contains("vfa-unet"), "{unknown}");
+    }
+
+    #[test]
+    fn a_pipeline_with_a_wrong_file_names_it() {
+        let folder = pipeline_directory();
+        let refused = |file: &str, text: Option<&str>| {
+            let path = folder.path().join(file);
+            let whole = std::fs::read_to_string(&path).unwrap();
+            match text {
+                Some(text) => std::fs::write(&path, text).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let error = Pipeline::load(folder.path()).unwrap_err();
+            std::fs::write(&path, whole).unwrap();
+            assert_eq!(error.fault(), domain::Fault::Misconfigured);
+            error.to_string()
+        };
+        assert!(refused("shape.json", None).contains("shape.json"));
+        assert!(refused("shape.json", Some("{}")).contains("shape.json"));
+        assert!(refused("segment.toml", None).contains("segment.toml"));
+        let swapped = std::fs::read_to_string(folder.path().join("segment.toml")).unwrap();
+        let message = refused("locate.toml", Some(&swapped));
+        assert!(message.contains("locate.toml") && message.contains("segment"), "{message}");
+        Pipeline::load(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn whatever_changes_readings_changes_the_fingerprint() {
+        let folder = pipeline_directory();
+        let fingerprint = || Pipeline::load(folder.path()).unwrap().fingerprint("cpu");
+        let first = fingerprint();
+        let replace = |file: &str, from: &str, to: &str| {
+            let path = folder.path().join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from));
+            std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        };
+        let mut seen = std::collections::BTreeSet::from([first.clone()]);
+        replace("pipeline.toml", "summary = \"", "summary = \"The ");
+        assert_eq!(fingerprint(), first, "words do not count");
+        for (file, from, to) in [
+            ("pipeline.toml", "threshold = 0.5", "threshold = 0.55"),
+            ("locate.toml", "sha256 = \"", "precision = \"int8\"\nsha256 = \""),
+            ("shape.json", "\"n_shapes\":60", "\"n_shapes\":61"),
+        ] {
+            replace(file, from, to);
+            assert!(seen.insert(fingerprint()), "{file}");
+        }
+        assert_ne!(Pipeline::load(folder.path()).unwrap().fingerprint("cuda"), fingerprint());
+    }
+}

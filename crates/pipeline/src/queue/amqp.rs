@@ -271,8 +271,26 @@ struct Stream {
 }
 
 impl Drop for Stream {
+    /// Takes leave in order: first the consumer, then its channel, then our share of the connection. Dropped together,
+    /// lapin sends both farewells at once, and an answer to the first that arrives after the second breaks the whole
+    /// connection, the publisher's channel with it.
     fn drop(&mut self) {
         self.open.store(false, Ordering::Release);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (deliveries, channel, link) = (self.deliveries.clone(), self.channel.clone(), self._link.clone());
+        runtime.spawn(async move {
+            // a channel or connection that is gone already needs no farewell; a consumer that was cancelled before may be
+            // cancelled again
+            if channel.status().connected() {
+                let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
+                let _ = timeout(CALL_WITHIN, cancel).await;
+            }
+            drop(deliveries);
+            if channel.status().connected() {
+                let _ = timeout(CALL_WITHIN, channel.close(200, "done".into())).await;
+            }
+            drop((channel, link));
+        });
     }
 }
 
@@ -471,7 +489,10 @@ fn sorted(error: lapin::Error, doing: &str) -> Error {
 
 #[cfg(test)]
 impl AmqpBroker {
+    /// On a new connection: RabbitMQ answers a consumer's farewell twice when the queue is deleted at the same moment,
+    /// which breaks the connection of that consumer.
     pub(crate) async fn delete_queues(&self) {
+        self.close().await;
         let link = self.link().await.unwrap();
         for lane in Lane::ALL {
             let queue = lane.queue(&self.shared.settings.namespace);
@@ -570,6 +591,24 @@ mod tests {
         broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
         assert_eq!(broker.connections(), 2);
         drop(consumer);
+        broker.delete_queues().await;
+    }
+
+    #[tokio::test]
+    async fn consumers_that_leave_do_not_break_the_connection() {
+        let Some(url) = broker_of_the_harness("consumers_that_leave") else { return };
+        let broker = AmqpBroker::connect(amqp_settings(&url, "leaving")).await.unwrap();
+        for round in 0..30 {
+            let mut consumer = broker.consume(Lane::Jobs, 1).await.unwrap();
+            broker.publish(Lane::Jobs, Parcel { payload: "a".into(), ..Parcel::default() }).await.unwrap();
+            let got = timeout(CALL_WITHIN, consumer.next()).await.unwrap().unwrap();
+            got.receipt.acknowledge().await.unwrap();
+            if round % 3 == 0 {
+                consumer.stop().await.unwrap();
+            }
+        }
+        broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
+        assert_eq!(broker.connections(), 1);
         broker.delete_queues().await;
     }
 
