@@ -12,7 +12,7 @@ precision = "fp32"
 gflop_per_row = {gflop}
 
 [batch]
-preferred = 4
+preferred = 1
 max = 16
 
 [[inputs]]
@@ -55,7 +55,7 @@ precision = "fp32"
 gflop_per_row = {gflop}
 
 [batch]
-preferred = 4
+preferred = 1
 max = 16
 
 [[inputs]]

@@ -45,7 +45,7 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// The networks of a pipeline: behind the services at `urls`, in the order locate, segment (one URL serves both), or in
-/// this process with `threads` threads for each.
+/// this process with `threads` runners of one thread for each.
 pub async fn stages(
     pipeline: &Pipeline,
     urls: &[String],
@@ -58,7 +58,7 @@ pub async fn stages(
             tokio::task::spawn_blocking(move || {
                 let runtime = runtime()?;
                 let start = |manifest: ModelManifest| -> anyhow::Result<Arc<dyn Stage>> {
-                    let config = SessionConfig { threads, ..SessionConfig::default() };
+                    let config = SessionConfig { runners: threads, ..SessionConfig::default() };
                     Ok(Arc::new(Session::start(&runtime, manifest, config)?))
                 };
                 Ok(Stages { locate: start(locate)?, segment: start(segment)? })

@@ -53,6 +53,27 @@ impl Raster {
         p.x >= 0.0 && p.y >= 0.0 && p.x <= f64::from(self.width - 1) && p.y <= f64::from(self.height - 1)
     }
 
+    /// Whether [`Raster::sample_within`] may be asked at a point: a neighbour on each side, and a hair more against rounding.
+    pub fn holds_sample(&self, p: Point<ImagePx>) -> bool {
+        p.x >= 0.01 && p.y >= 0.01 && p.x < f64::from(self.width) - 1.01 && p.y < f64::from(self.height) - 1.01
+    }
+
+    /// [`Raster::sample`] at a point that has neighbours on all sides ([`Raster::holds_sample`]): no clamping.
+    ///
+    /// # Panics
+    /// At a point that has none.
+    #[inline]
+    pub fn sample_within(&self, x: f32, y: f32) -> f32 {
+        let (x0, y0) = (x as i32, y as i32);
+        let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+        let width = self.width as usize;
+        let start = y0 as usize * width + x0 as usize;
+        let four = &self.pixels[start..start + width + 2];
+        let [a, b, c, d] = [four[0], four[1], four[width], four[width + 1]].map(f32::from);
+        let (top, bottom) = (a + fx * (b - a), c + fx * (d - c));
+        top + fy * (bottom - top)
+    }
+
     /// Bilinear sample in grey levels; points outside take the value of the nearest edge pixel.
     #[inline]
     pub fn sample(&self, x: f32, y: f32) -> f32 {

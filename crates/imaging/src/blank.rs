@@ -24,13 +24,25 @@ pub(crate) fn bulk(codes: &[u16], value: impl Fn(u16) -> i32) -> Result<Bulk, Re
     let stride = codes.len().div_ceil(SAMPLES).max(1);
     // An odd stride does not keep to the same columns of a picture whose width is even.
     let stride = stride | 1;
-    let mut sample: Vec<u16> = codes.iter().step_by(stride).copied().collect();
-    let last = sample.len() - 1;
-    let tail = (last as f64 * TAIL) as usize;
-    sample.select_nth_unstable_by_key(tail, |&code| value(code));
-    let low = sample[tail];
-    sample.select_nth_unstable_by_key(last - tail, |&code| value(code));
-    let high = sample[last - tail];
+    let sample: Vec<u16> = codes.iter().step_by(stride).copied().collect();
+    // Counted instead of sorted: how often each value occurs, from the lowest to the highest.
+    let (lowest, highest) = sample.iter().fold((i32::MAX, i32::MIN), |(low, high), &code| {
+        let value = value(code);
+        (low.min(value), high.max(value))
+    });
+    let mut counts = vec![0_u32; (highest - lowest) as usize + 1];
+    for &code in &sample {
+        counts[(value(code) - lowest) as usize] += 1;
+    }
+    let tail = ((sample.len() - 1) as f64 * TAIL) as u32;
+    let beyond_tail = |below: &mut u32, count: &u32| {
+        *below += count;
+        Some(*below > tail)
+    };
+    let steps_up = counts.iter().scan(0, beyond_tail).position(|found| found).unwrap_or(0);
+    let steps_down = counts.iter().rev().scan(0, beyond_tail).position(|found| found).unwrap_or(0);
+    let code_of = |wanted: i32| sample.iter().copied().find(|&code| value(code) == wanted).unwrap_or(sample[0]);
+    let (low, high) = (code_of(lowest + steps_up as i32), code_of(highest - steps_down as i32));
     let tolerance = if codes.iter().step_by(stride).any(|&code| code > 15) { 2 } else { 0 };
     if value(high) - value(low) <= tolerance {
         return Err(Refusal::exclude(ExcludeReason::Blank, "the picture is all of one grey"));

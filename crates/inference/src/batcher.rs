@@ -4,7 +4,8 @@
 //! A row is computed as soon as the device is free and either a full shape of rows waits or the oldest has waited long
 //! enough; while the device is busy, rows gather by themselves. Requests whose caller has gone or whose deadline has
 //! passed are dropped before they cost anything. A batch that fails is run again row by row, once, so that only the
-//! request with the bad row fails.
+//! request with the bad row fails. Several runners may serve one queue, each with a session of its own: one of them at a
+//! time stands at its head and takes the next batch, the others compute.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::statistics::Statistics;
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,11 +69,19 @@ pub(crate) struct Queue {
     statistics: Arc<Statistics>,
 }
 
-/// The way out.
+/// The way out, one for each runner.
+#[derive(Clone)]
 pub(crate) struct Jobs {
-    incoming: mpsc::UnboundedReceiver<Job>,
+    line: Arc<Mutex<Line>>,
     /// Once cancelled, no row waits for others any more.
     hurry: CancellationToken,
+}
+
+/// What waits, in the order in which it came. Who holds it gathers the next batch.
+struct Line {
+    incoming: mpsc::UnboundedReceiver<Job>,
+    waiting: VecDeque<Pending>,
+    open: bool,
 }
 
 /// A queue for at most `rows_max` rows, waiting or being computed. (The channel itself needs no bound: nothing enters
@@ -88,7 +97,8 @@ pub(crate) fn queue(rows_max: usize, statistics: Arc<Statistics>) -> (Queue, Job
         hurry: hurry.clone(),
         statistics,
     };
-    (queue, Jobs { incoming: receiver, hurry })
+    let line = Line { incoming: receiver, waiting: VecDeque::new(), open: true };
+    (queue, Jobs { line: Arc::new(Mutex::new(line)), hurry })
 }
 
 impl Queue {
@@ -240,37 +250,72 @@ fn joined(mut parts: Vec<Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// Answers jobs until the queue is dropped and empty. Runs on the thread of the model; `compute` blocks it.
-pub(crate) async fn serve(mut jobs: Jobs, policy: Policy, compute: &mut dyn Compute, statistics: &Statistics) {
-    let mut waiting: VecDeque<Pending> = VecDeque::new();
-    let mut open = true;
+/// Answers jobs until the queue is dropped and empty. Runs on the thread of one runner; `compute` blocks it.
+pub(crate) async fn serve(jobs: Jobs, policy: Policy, compute: &mut dyn Compute, statistics: &Statistics) {
+    // A request of more rows than one batch has is finished by the runner that began it.
+    let mut begun: Option<Pending> = None;
     loop {
-        while let Ok(job) = jobs.incoming.try_recv() {
-            waiting.push_back(Pending::new(job));
-        }
-        drop_unwanted(&mut waiting, statistics);
-        let Some(oldest) = waiting.front() else {
-            match jobs.incoming.recv().await {
-                Some(job) => waiting.push_back(Pending::new(job)),
-                None => return,
+        let members = match begun.take() {
+            Some(pending) => {
+                let mut own = VecDeque::from([pending]);
+                drop_unwanted(&mut own, statistics);
+                // Others fill the batch up if nobody else is gathering them.
+                match jobs.line.try_lock() {
+                    Ok(mut line) => {
+                        line.take_in(statistics);
+                        own.append(&mut line.waiting);
+                        let members = next_members(&mut own, policy.rows);
+                        line.waiting = own;
+                        members
+                    }
+                    Err(_) => next_members(&mut own, policy.rows),
+                }
             }
-            continue;
+            None => match jobs.line.lock().await.gather(policy, &jobs.hurry, statistics).await {
+                Some(members) => members,
+                None => return,
+            },
         };
-        let full = waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
-        let until = oldest.job.queued_at + policy.longest_delay;
-        if !full && open && oldest.rows_done == 0 && until > Instant::now() && !jobs.hurry.is_cancelled() {
+        begun = run_batch(members, compute, statistics);
+    }
+}
+
+/// Requests, and how many rows of each are computed now.
+type Members = Vec<(Pending, usize)>;
+
+impl Line {
+    /// Takes in what has come, and drops what is not wanted any more.
+    fn take_in(&mut self, statistics: &Statistics) {
+        while let Ok(job) = self.incoming.try_recv() {
+            self.waiting.push_back(Pending::new(job));
+        }
+        drop_unwanted(&mut self.waiting, statistics);
+    }
+
+    /// The next batch: when it is full, when its oldest row has waited long enough, or in a hurry. `None` at the end.
+    async fn gather(&mut self, policy: Policy, hurry: &CancellationToken, statistics: &Statistics) -> Option<Members> {
+        loop {
+            self.take_in(statistics);
+            let Some(oldest) = self.waiting.front() else {
+                let job = self.incoming.recv().await?;
+                self.waiting.push_back(Pending::new(job));
+                continue;
+            };
+            let full = self.waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
+            let until = oldest.job.queued_at + policy.longest_delay;
+            if full || !self.open || until <= Instant::now() || hurry.is_cancelled() {
+                return Some(next_members(&mut self.waiting, policy.rows));
+            }
             tokio::select! {
                 biased;
-                job = jobs.incoming.recv() => match job {
-                    Some(job) => waiting.push_back(Pending::new(job)),
-                    None => open = false,
+                job = self.incoming.recv() => match job {
+                    Some(job) => self.waiting.push_back(Pending::new(job)),
+                    None => self.open = false,
                 },
-                () = jobs.hurry.cancelled() => {}
+                () = hurry.cancelled() => {}
                 () = sleep_until(until) => {}
             }
-            continue;
         }
-        run_batch(&mut waiting, policy.rows, compute, statistics);
     }
 }
 
@@ -293,9 +338,9 @@ fn drop_unwanted(waiting: &mut VecDeque<Pending>, statistics: &Statistics) {
     }
 }
 
-/// Computes the first rows of `waiting`, at most `shape_rows`, and answers the jobs that are complete by that.
-fn run_batch(waiting: &mut VecDeque<Pending>, shape_rows: usize, compute: &mut dyn Compute, statistics: &Statistics) {
-    let mut members: Vec<(Pending, usize)> = Vec::new();
+/// The first rows of `waiting`, at most `shape_rows`.
+fn next_members(waiting: &mut VecDeque<Pending>, shape_rows: usize) -> Members {
+    let mut members = Members::new();
     let mut rows = 0;
     while rows < shape_rows {
         let Some(pending) = waiting.pop_front() else { break };
@@ -303,6 +348,17 @@ fn run_batch(waiting: &mut VecDeque<Pending>, shape_rows: usize, compute: &mut d
         rows += taken;
         members.push((pending, taken));
     }
+    members
+}
+
+/// Computes one batch and answers the jobs that are complete by that. Returns the one that is not: only the last member of
+/// a batch can be incomplete.
+fn run_batch(members: Members, compute: &mut dyn Compute, statistics: &Statistics) -> Option<Pending> {
+    let rows: usize = members.iter().map(|(_, taken)| taken).sum();
+    if rows == 0 {
+        return None;
+    }
+    let mut begun = None;
     let mut inputs: Vec<Vec<Bytes>> = Vec::new();
     for (pending, taken) in &members {
         gather(&mut inputs, pending.pieces(*taken));
@@ -318,7 +374,7 @@ fn run_batch(waiting: &mut VecDeque<Pending>, shape_rows: usize, compute: &mut d
                 pending.compute += took;
                 pending.take_outputs(outputs.iter().map(|output| rows_of(output, rows, first, taken)), taken);
                 first += taken;
-                settle(pending, waiting, statistics);
+                begun = settle(pending, statistics);
             }
         }
         Err(error) if rows == 1 => {
@@ -329,20 +385,20 @@ fn run_batch(waiting: &mut VecDeque<Pending>, shape_rows: usize, compute: &mut d
         Err(error) => {
             tracing::warn!(rows, %error, "a batch failed and is run again row by row");
             for (pending, taken) in members {
-                run_single_rows(pending, taken, waiting, compute, statistics);
+                begun = run_single_rows(pending, taken, compute, statistics);
             }
         }
     }
+    begun
 }
 
 /// Computes `taken` rows of one job, each alone. The first failure fails the job.
 fn run_single_rows(
     mut pending: Pending,
     taken: usize,
-    waiting: &mut VecDeque<Pending>,
     compute: &mut dyn Compute,
     statistics: &Statistics,
-) {
+) -> Option<Pending> {
     for _ in 0..taken {
         let begun_at = Instant::now();
         let mut inputs = Vec::new();
@@ -357,20 +413,21 @@ fn run_single_rows(
             }
             Err(error) => {
                 let row = pending.rows_done;
-                return pending.fail(error.with_prefix(&format!("row {row} of the request")), statistics);
+                pending.fail(error.with_prefix(&format!("row {row} of the request")), statistics);
+                return None;
             }
         }
     }
-    settle(pending, waiting, statistics);
+    settle(pending, statistics)
 }
 
-fn settle(pending: Pending, waiting: &mut VecDeque<Pending>, statistics: &Statistics) {
-    if pending.rows_left() == 0 {
-        pending.finish(statistics);
-    } else {
-        // Only the last member of a batch can be incomplete; it goes first next time.
-        waiting.push_front(pending);
+/// Answers a request that is complete, or gives it back.
+fn settle(pending: Pending, statistics: &Statistics) -> Option<Pending> {
+    if pending.rows_left() > 0 {
+        return Some(pending);
     }
+    pending.finish(statistics);
+    None
 }
 
 fn gather(inputs: &mut Vec<Vec<Bytes>>, pieces: impl Iterator<Item = Bytes>) {

@@ -1,4 +1,4 @@
-//! A network in this process: one model, loaded once, on a thread of its own.
+//! A network in this process: one model on threads of its own.
 
 use crate::batcher::{self, Policy, Queue};
 use crate::engine::Engine;
@@ -60,12 +60,18 @@ impl std::str::FromStr for Device {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
     pub device: Device,
-    /// Threads that work on one batch, 1 to 256. Default 1; set it to the cores that this model may use.
+    /// Runners, 1 to 256: batches that are computed at the same time, each by a session of its own with its own copy of the
+    /// weights. On a CPU, as many as the cores that this model may use: runners of one thread never wait for each other.
+    /// Default 1.
+    pub runners: usize,
+    /// Threads that work together on one batch, 1 to 256. Default 1; more make one answer come sooner, at the cost of the
+    /// number of answers.
     pub threads: usize,
     /// Whether idle threads spin for a while instead of sleeping: a little faster alone on a machine, much slower
     /// beside other work on the same cores. Default false.
     pub spin: bool,
-    /// Rows of the one shape that is executed; `None` (default) takes the manifest's preferred rows. Part of what
+    /// Rows of the one shape that is executed; `None` (default) takes the manifest's preferred rows on a CPU, and its most
+    /// rows on a GPU. Part of what
     /// decides the last digits of an answer, so that it must be the same where answers are to be the same.
     pub batch_rows: Option<usize>,
     /// How long a row waits for others while the device is free, at most 10 s. Default 2 ms; 0 for none.
@@ -79,6 +85,7 @@ impl Default for SessionConfig {
     fn default() -> SessionConfig {
         SessionConfig {
             device: Device::Cpu,
+            runners: 1,
             threads: 1,
             spin: false,
             batch_rows: None,
@@ -93,9 +100,14 @@ impl SessionConfig {
         let refuse = |message: String| {
             Err(Error::new(ErrorKind::Settings, format!("session of model `{}`: {message}", manifest.name())))
         };
-        let rows = self.batch_rows.unwrap_or(manifest.batch().preferred);
-        if !(1..=THREADS_MAX).contains(&self.threads) {
-            return refuse(format!("threads must be 1 to {THREADS_MAX}, not {}", self.threads));
+        let rows = self.batch_rows.unwrap_or(match self.device {
+            Device::Cpu => manifest.batch().preferred,
+            Device::Cuda(_) => manifest.batch().max,
+        });
+        for (name, value) in [("runners", self.runners), ("threads", self.threads)] {
+            if !(1..=THREADS_MAX).contains(&value) {
+                return refuse(format!("{name} must be 1 to {THREADS_MAX}, not {value}"));
+            }
         }
         if !(1..=BATCH_ROWS_MAX).contains(&rows) {
             return refuse(format!("batch_rows must be 1 to {BATCH_ROWS_MAX}, not {rows}"));
@@ -114,16 +126,16 @@ impl SessionConfig {
     }
 }
 
-/// A loaded model, shared by reference. Dropping it ends its thread and waits for that, which takes no longer than the
-/// batch that is being computed: nobody waits for what else is inside.
+/// A loaded model, shared by reference. Dropping it ends its threads and waits for that, which takes no longer than the
+/// batches that are being computed: nobody waits for what else is inside.
 pub struct Session {
     manifest: ModelManifest,
     config: SessionConfig,
     batch_rows: usize,
-    /// `None` only while being dropped: closing it ends the thread.
+    /// `None` only while being dropped: closing it ends the threads.
     queue: Option<Queue>,
     statistics: Arc<Statistics>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Session {
@@ -140,45 +152,65 @@ impl Session {
         let statistics = Arc::new(Statistics::default());
         let (queue, jobs) = batcher::queue(config.queue_rows, Arc::clone(&statistics));
         let policy = Policy { rows: batch_rows, longest_delay: config.longest_delay };
-        let (ready, loaded) = std::sync::mpsc::sync_channel::<Result<()>>(1);
-        let work = {
-            let (runtime, manifest, config) = (runtime.clone(), manifest.clone(), config.clone());
-            let statistics = Arc::clone(&statistics);
-            move || {
-                let prepared = Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut engine| {
-                    engine.warm_up()?;
-                    Ok((engine, batching_runtime()?))
-                });
-                drop(bytes);
-                match prepared {
-                    Ok((mut engine, batching)) => {
-                        // Nobody listening means that `start` was given up; the closed queue then ends `serve`.
-                        let _ = ready.send(Ok(()));
-                        batching.block_on(batcher::serve(jobs, policy, &mut engine, &statistics));
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
+        let (ready, loaded) = std::sync::mpsc::channel::<Result<()>>();
+        let mut session = Session {
+            manifest,
+            config,
+            batch_rows,
+            queue: Some(queue),
+            statistics: Arc::clone(&statistics),
+            threads: Vec::new(),
+        };
+        let Session { manifest, config, threads, .. } = &mut session;
+        let bytes = Arc::new(bytes);
+        for runner in 0..config.runners {
+            let work = {
+                let (runtime, manifest, config) = (runtime.clone(), manifest.clone(), config.clone());
+                let (bytes, jobs, ready) = (Arc::clone(&bytes), jobs.clone(), ready.clone());
+                let statistics = Arc::clone(&statistics);
+                move || {
+                    let prepared =
+                        Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut engine| {
+                            engine.warm_up()?;
+                            Ok((engine, batching_runtime()?))
+                        });
+                    drop(bytes);
+                    // Nobody listening means that `start` was given up; the closed queue then ends `serve`.
+                    match prepared {
+                        Ok((mut engine, batching)) => {
+                            let _ = ready.send(Ok(()));
+                            drop(ready);
+                            batching.block_on(batcher::serve(jobs, policy, &mut engine, &statistics));
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                        }
                     }
                 }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("model {}", manifest.name()))
-            .spawn(work)
-            .map_err(|error| Error::caused(ErrorKind::Settings, "no thread could be started for a model", error))?;
-        loaded
-            .recv()
-            .map_err(|_| Error::new(ErrorKind::Bug, format!("loading model `{}` panicked", manifest.name())))??;
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("model {} {runner}", manifest.name()))
+                .spawn(work)
+                .map_err(|error| Error::caused(ErrorKind::Settings, "no thread could be started for a model", error))?;
+            threads.push(thread);
+        }
+        drop((ready, jobs, bytes));
+        for _ in 0..config.runners {
+            loaded
+                .recv()
+                .map_err(|_| Error::new(ErrorKind::Bug, format!("loading model `{}` panicked", manifest.name())))??;
+        }
         tracing::info!(
             model = manifest.name(),
             version = manifest.version(),
             sha256 = %manifest.digest(),
             device = ?config.device,
+            runners = config.runners,
             threads = config.threads,
             batch_rows,
             "model loaded"
         );
-        Ok(Session { manifest, config, batch_rows, queue: Some(queue), statistics, thread: Some(thread) })
+        Ok(session)
     }
 
     pub fn config(&self) -> &SessionConfig {
@@ -222,10 +254,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(model = self.manifest.name(), "the thread of a model panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(model = self.manifest.name(), "a thread of a model panicked");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which vertebra is which, whether L1-L4 were found, and how sure their names are.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, Peak, brightest, channels, fit_peak, invert};
+use crate::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, Peak, RowMaxima, channels, fit_peak, invert};
 use crate::rules::ScoringRules;
 use crate::shape::{AortaEstimate, ShapeModel};
 use domain::reading::LocatedCorner;
@@ -140,20 +140,22 @@ fn separation(a: &Peak, b: &Peak) -> f64 {
 /// The highest peaks of a heatmap that do not overlap; at least one.
 fn candidates(map: &[f32]) -> Vec<Peak> {
     let mut rest = map.to_vec();
+    let mut maxima = RowMaxima::of(map);
     let mut peaks: Vec<Peak> = Vec::with_capacity(CANDIDATES);
     for _ in 0..CANDIDATES {
-        let cell = brightest(&rest);
+        let cell = maxima.brightest(&rest);
         if !peaks.is_empty() && f64::from(rest[cell]) < HEIGHT_FLOOR {
             break;
         }
         let (row, column) = ((cell / HEATMAP_WIDTH) as isize, (cell % HEATMAP_WIDTH) as isize);
         peaks.push(fit_peak(map, cell));
         let reach = PEAK_RADIUS_CELLS as isize;
-        for r in (row - reach).max(0)..(row + reach + 1).min(HEATMAP_HEIGHT as isize) {
-            for c in (column - reach).max(0)..(column + reach + 1).min(HEATMAP_WIDTH as isize) {
-                rest[r as usize * HEATMAP_WIDTH + c as usize] = 0.0;
-            }
+        let rows = (row - reach).max(0) as usize..(row + reach + 1).min(HEATMAP_HEIGHT as isize) as usize;
+        let columns = (column - reach).max(0) as usize..(column + reach + 1).min(HEATMAP_WIDTH as isize) as usize;
+        for r in rows.clone() {
+            rest[r * HEATMAP_WIDTH..][columns.clone()].fill(0.0);
         }
+        maxima.update(&rest, rows);
     }
     peaks
 }

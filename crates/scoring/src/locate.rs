@@ -49,7 +49,11 @@ impl LocateInput {
 struct Taps {
     first: usize,
     weights: Vec<f32>,
+    /// The first of `weights`, and 0 after the last: a window of fixed width is added up without a loop.
+    narrow: [f32; NARROW_TAPS],
 }
+
+const NARROW_TAPS: usize = 4;
 
 /// Where the pixels of one axis of the picture go: `stage = scale * image + shift`, filling targets `start..end`.
 struct Axis {
@@ -76,9 +80,36 @@ impl Axis {
             .collect();
         Axis { scale, shift: 0.5 * scale + edge - 0.5, start, taps }
     }
+
+    /// Taps of the target pixel that has most.
+    fn widest(&self) -> usize {
+        self.taps.iter().map(|taps| taps.weights.len()).max().unwrap_or(0)
+    }
+
+    /// Weighs `source` for each target pixel, when none has more than `N` taps. `source` goes on for `N` values at its end.
+    fn gather<const N: usize>(&self, source: &[f32], target: &mut [f32]) {
+        for (pixel, taps) in target.iter_mut().zip(&self.taps) {
+            let window = &source[taps.first..taps.first + N];
+            *pixel = window.iter().zip(&taps.narrow[..N]).map(|(s, w)| s * w).sum();
+        }
+    }
+
+    fn gather_any(&self, source: &[f32], target: &mut [f32]) {
+        for (pixel, taps) in target.iter_mut().zip(&self.taps) {
+            *pixel = source[taps.first..].iter().zip(&taps.weights).map(|(s, w)| s * w).sum();
+        }
+    }
 }
 
 impl Taps {
+    fn new(first: usize, weights: Vec<f32>) -> Taps {
+        let mut narrow = [0.0; NARROW_TAPS];
+        for (narrow, weight) in narrow.iter_mut().zip(&weights) {
+            *narrow = *weight;
+        }
+        Taps { first, weights, narrow }
+    }
+
     /// Mean over `low..high` in units of source pixels, pixel `i` covering `i..i + 1`.
     fn area(low: f64, high: f64, source: usize) -> Taps {
         let (low, high) = (low.max(0.0), high.min(source as f64));
@@ -87,7 +118,7 @@ impl Taps {
         let covered: Vec<f64> =
             (first..=last).map(|i| (high.min(i as f64 + 1.0) - low.max(i as f64)).max(1e-12)).collect();
         let total: f64 = covered.iter().sum();
-        Taps { first, weights: covered.iter().map(|c| (c / total) as f32).collect() }
+        Taps::new(first, covered.iter().map(|c| (c / total) as f32).collect())
     }
 
     /// Linear interpolation at source pixel centre coordinate `at`.
@@ -96,9 +127,9 @@ impl Taps {
         let first = at as usize;
         let share = (at - first as f64) as f32;
         if share == 0.0 || first + 1 == source {
-            Taps { first, weights: vec![1.0] }
+            Taps::new(first, vec![1.0])
         } else {
-            Taps { first, weights: vec![1.0 - share, share] }
+            Taps::new(first, vec![1.0 - share, share])
         }
     }
 }
@@ -116,17 +147,21 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
 
     // Rows first: whole rows are added up without gaps in memory, and what is left to shrink across is small.
     let mut picture = vec![0f32; down.taps.len() * across.taps.len()];
-    let mut sum = vec![0f32; width];
+    // Room beyond the last column for taps of weight 0.
+    let mut sum = vec![0f32; width + NARROW_TAPS];
     for (taps, line) in down.taps.iter().zip(picture.chunks_exact_mut(across.taps.len())) {
         sum.fill(0.0);
         for (offset, &weight) in taps.weights.iter().enumerate() {
-            for (sum, &pixel) in sum.iter_mut().zip(raster.row((taps.first + offset) as u32)) {
+            for (sum, &pixel) in sum[..width].iter_mut().zip(raster.row((taps.first + offset) as u32)) {
                 *sum += weight * f32::from(pixel);
             }
         }
-        for (pixel, taps) in line.iter_mut().zip(&across.taps) {
-            let source = &sum[taps.first..taps.first + taps.weights.len()];
-            *pixel = source.iter().zip(&taps.weights).map(|(s, w)| s * w).sum();
+        match across.widest() {
+            1 => across.gather::<1>(&sum, line),
+            2 => across.gather::<2>(&sum, line),
+            3 => across.gather::<3>(&sum, line),
+            4 => across.gather::<4>(&sum, line),
+            _ => across.gather_any(&sum, line),
         }
     }
 
@@ -187,7 +222,7 @@ pub fn decode(heatmaps: &[f32], to_stage: &Affine<ImagePx, StagePx>) -> Result<V
     Ok(channels(heatmaps)?
         .enumerate()
         .map(|(channel, heatmap)| {
-            let peak = fit_peak(heatmap, brightest(heatmap));
+            let peak = fit_peak(heatmap, RowMaxima::of(heatmap).brightest(heatmap));
             LocatedCorner {
                 landmark: Landmark::from_channel(channel),
                 at: to_image.apply(peak.at_stage()),
@@ -209,7 +244,9 @@ pub(crate) fn channels(heatmaps: &[f32]) -> Result<impl Iterator<Item = &'_ [f32
         let message = format!("heatmaps have {} values, expected 26 x 128 x 64", heatmaps.len());
         return Err(Error::new(ErrorKind::NetworkOutput, message));
     }
-    if !heatmaps.iter().all(|v| v.is_finite()) {
+    // A whole map at a time: no branch for each value.
+    let finite = |map: &[f32]| map.iter().fold(true, |all, v| all & v.is_finite());
+    if !heatmaps.chunks_exact(CELLS).all(finite) {
         return Err(Error::new(ErrorKind::NetworkOutput, "a heatmap holds a value that is not finite"));
     }
     Ok(heatmaps.chunks_exact(CELLS))
@@ -232,14 +269,38 @@ impl Peak {
     }
 }
 
-pub(crate) fn brightest(heatmap: &[f32]) -> usize {
-    let mut best = 0;
-    for (cell, &value) in heatmap.iter().enumerate() {
-        if value > heatmap[best] {
-            best = cell;
+/// The largest value of each row of a heatmap: where the highest cells lie is then found in 128 numbers, not in 8192.
+pub(crate) struct RowMaxima([f32; HEATMAP_HEIGHT]);
+
+impl RowMaxima {
+    pub fn of(heatmap: &[f32]) -> RowMaxima {
+        let mut maxima = RowMaxima([f32::MIN; HEATMAP_HEIGHT]);
+        maxima.update(heatmap, 0..HEATMAP_HEIGHT);
+        maxima
+    }
+
+    /// After a change in some rows.
+    pub fn update(&mut self, heatmap: &[f32], rows: std::ops::Range<usize>) {
+        for row in rows {
+            let cells = &heatmap[row * HEATMAP_WIDTH..(row + 1) * HEATMAP_WIDTH];
+            // Sixteen maxima side by side: no value waits for the one before it.
+            let mut most = [f32::MIN; 16];
+            for sixteen in cells.as_chunks::<16>().0 {
+                for (most, &value) in most.iter_mut().zip(sixteen) {
+                    *most = if value > *most { value } else { *most };
+                }
+            }
+            self.0[row] = most.into_iter().fold(f32::MIN, f32::max);
         }
     }
-    best
+
+    /// The first of the largest cells.
+    pub fn brightest(&self, heatmap: &[f32]) -> usize {
+        let most = self.0.iter().copied().fold(f32::MIN, f32::max);
+        let row = self.0.iter().position(|&value| value == most).unwrap_or(0);
+        let cells = &heatmap[row * HEATMAP_WIDTH..(row + 1) * HEATMAP_WIDTH];
+        row * HEATMAP_WIDTH + cells.iter().position(|&value| value == most).unwrap_or(0)
+    }
 }
 
 /// Fits a Gaussian with its axes along the grid around `cell`.
@@ -346,13 +407,13 @@ mod tests {
     fn a_fitted_peak_withstands_noise_and_tells_its_doubt() {
         let mut heatmap = vec![0f32; HEATMAP_WIDTH * HEATMAP_HEIGHT];
         draw(Point::new(130.7, 260.2), 1.0, &mut heatmap);
-        let sharp = fit_peak(&heatmap, brightest(&heatmap));
+        let sharp = fit_peak(&heatmap, RowMaxima::of(&heatmap).brightest(&heatmap));
         assert!(sharp.at_stage().distance(Point::new(130.7, 260.2)) < 1e-3);
         assert!((sharp.sd_cells - SD_FLOOR_CELLS).abs() < 0.02, "{}", sharp.sd_cells);
         for (index, value) in heatmap.iter_mut().enumerate() {
             *value = (*value * 0.5 + ((index * 2_654_435_761) % 1000) as f32 * 4e-5).min(1.0);
         }
-        let dull = fit_peak(&heatmap, brightest(&heatmap));
+        let dull = fit_peak(&heatmap, RowMaxima::of(&heatmap).brightest(&heatmap));
         assert!(dull.at_stage().distance(Point::new(130.7, 260.2)) < 0.6);
         assert!(dull.sd_cells > 4.0 * sharp.sd_cells, "{}", dull.sd_cells);
     }

@@ -15,6 +15,7 @@ use domain::{ImagePx, PixelSpacing, Point, Raster, RegionPx, Wall};
 pub const REGION_WIDTH: usize = 128;
 /// Rows of the region.
 pub const REGION_HEIGHT: usize = 256;
+const LAST_COLUMN: f64 = (REGION_WIDTH - 1) as f64;
 /// Rows between two mid-disc lines.
 pub const ROWS_PER_LEVEL: usize = 64;
 
@@ -207,18 +208,30 @@ impl Region {
                     (start, (end.x - start.x) / steps, (end.y - start.y) / steps)
                 })
                 .collect();
+            let within = lines.iter().all(|(start, dx, dy)| {
+                let steps = (REGION_WIDTH * nx) as f64;
+                let end = Point::new(start.x + dx * steps, start.y + dy * steps);
+                raster.holds_sample(*start) && raster.holds_sample(end)
+            });
             for column in 0..REGION_WIDTH {
                 let mut sum = 0.0;
                 for (start, dx, dy) in &lines {
                     for i in 0..nx {
                         // Along a row the bilinear map is linear, so that samples are equal steps.
                         let t = (column * nx + i) as f64 + 0.5;
-                        sum += raster.sample((start.x + t * dx) as f32, (start.y + t * dy) as f32);
+                        let (x, y) = ((start.x + t * dx) as f32, (start.y + t * dy) as f32);
+                        sum += if within { raster.sample_within(x, y) } else { raster.sample(x, y) };
                     }
                 }
                 grey.push(sum * weight);
-                let at = self.to_image(Point::new(column as f64, row as f64));
-                state.push(blank.state(raster, at));
+            }
+            let centres =
+                (self.to_image(Point::new(0.0, row as f64)), self.to_image(Point::new(LAST_COLUMN, row as f64)));
+            if blank.is_empty() && raster.contains(centres.0) && raster.contains(centres.1) {
+                state.extend([PixelState::Valid; REGION_WIDTH]);
+            } else {
+                let centre = |column: usize| centres.0.lerp(centres.1, column as f64 / LAST_COLUMN);
+                state.extend((0..REGION_WIDTH).map(|column| blank.state(raster, centre(column))));
             }
         }
         let valid: Vec<bool> = state.iter().map(|s| *s == PixelState::Valid).collect();

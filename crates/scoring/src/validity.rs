@@ -33,6 +33,8 @@ pub(crate) struct BlankAreas {
     /// The grey level of blank areas at the dark and at the bright end.
     levels: [Option<u16>; 2],
     cells: Vec<PixelState>,
+    /// Whether any cell is not valid.
+    found: bool,
 }
 
 impl BlankAreas {
@@ -48,7 +50,8 @@ impl BlankAreas {
             grid.extend((0..columns).map(|column| line[at(column, width)]));
         }
         let levels = extreme_levels(&grid);
-        let mut areas = BlankAreas { stride, columns, rows, levels, cells: vec![PixelState::Valid; grid.len()] };
+        let mut areas =
+            BlankAreas { stride, columns, rows, levels, cells: vec![PixelState::Valid; grid.len()], found: false };
         for (end, level) in levels.into_iter().enumerate() {
             if let Some(level) = level {
                 areas.trace(&grid, level, end == 1);
@@ -92,20 +95,28 @@ impl BlankAreas {
                 (false, share) if share >= MIN_BLANK_SHARE => PixelState::Masked,
                 _ => continue,
             };
+            self.found = true;
             for cell in area {
                 self.cells[cell] = state;
             }
         }
     }
 
+    /// Whether the whole image shows anatomy.
+    pub fn is_empty(&self) -> bool {
+        !self.found
+    }
+
     /// What the image shows at a point.
     pub fn state(&self, raster: &Raster, at: Point<ImagePx>) -> PixelState {
-        let (x, y) = (at.x.round(), at.y.round());
-        let inside = x >= 0.0 && y >= 0.0 && x < f64::from(raster.width()) && y < f64::from(raster.height());
-        if !inside {
+        let inside = |at: f64, side: u32| at > -0.5 && at < f64::from(side) - 0.5;
+        if !inside(at.x, raster.width()) || !inside(at.y, raster.height()) {
             return PixelState::Outside;
         }
-        let (x, y) = (x as usize, y as usize);
+        if self.is_empty() {
+            return PixelState::Valid;
+        }
+        let (x, y) = ((at.x + 0.5) as usize, (at.y + 0.5) as usize);
         let value = raster.row(y as u32)[x];
         if !self.levels.contains(&Some(value)) {
             return PixelState::Valid;

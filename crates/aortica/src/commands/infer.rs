@@ -19,7 +19,7 @@ pub fn run(args: &InferArgs, settings: &Settings) -> anyhow::Result<u8> {
         let cancel = signals::stop_on_signal();
         let models = manifests(args)?
             .into_iter()
-            .map(|manifest| (manifest, SessionConfig { threads, ..SessionConfig::default() }))
+            .map(|manifest| (manifest, SessionConfig { runners: threads, ..SessionConfig::default() }))
             .collect();
         let listen = async |address: std::net::SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))

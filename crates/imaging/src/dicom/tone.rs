@@ -63,7 +63,8 @@ fn levels(set: &DataSet, module: &PixelModule, with_voi: bool) -> Result<Vec<u16
     let levels = values
         .into_iter()
         .map(|value| {
-            let level = (voi.apply(value) * 65535.0).round() as u16;
+            // 0..=65535.5, so that adding a half and cutting off rounds
+            let level = (voi.apply(value) * 65535.0 + 0.5) as u16;
             if inverse { 65535 - level } else { level }
         })
         .collect();

@@ -12,7 +12,7 @@ const ROW: usize = 2;
 
 struct Device {
     /// One token is taken for each computation; `None` for a device without a gate.
-    gate: Option<gates::Receiver<()>>,
+    gate: Option<Arc<Mutex<gates::Receiver<()>>>>,
     /// Rows of each computation, in order.
     computed: Arc<Mutex<Vec<usize>>>,
     begun: gates::Sender<()>,
@@ -22,7 +22,7 @@ impl Compute for Device {
     fn compute(&mut self, inputs: &[Vec<Bytes>], rows: usize) -> Result<Vec<Bytes>> {
         let _ = self.begun.send(());
         if let Some(gate) = &self.gate {
-            gate.recv().expect("the test holds the gate");
+            gate.lock().unwrap().recv().expect("the test holds the gate");
         }
         self.computed.lock().unwrap().push(rows);
         let bytes: Vec<u8> = inputs[0].concat();
@@ -44,31 +44,36 @@ struct Bench {
     computed: Arc<Mutex<Vec<usize>>>,
     begun: gates::Receiver<()>,
     open: gates::Sender<()>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Bench {
-    fn new(policy: Policy, rows_max: usize, gated: bool) -> Bench {
+    fn new(policy: Policy, rows_max: usize, gated: bool, runners: usize) -> Bench {
         let statistics = Arc::new(Statistics::default());
         let (queue, jobs) = queue(rows_max, Arc::clone(&statistics));
         let computed = Arc::new(Mutex::new(Vec::new()));
         let (open, gate) = gates::channel();
+        let gate = gated.then(|| Arc::new(Mutex::new(gate)));
         let (begin, begun) = gates::channel();
-        let mut device = Device { gate: gated.then_some(gate), computed: Arc::clone(&computed), begun: begin };
-        let counters = Arc::clone(&statistics);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            runtime.block_on(serve(jobs, policy, &mut device, &counters));
-        });
-        Bench { queue: Some(queue), statistics, computed, begun, open, thread: Some(thread) }
+        let runner = || {
+            let mut device = Device { gate: gate.clone(), computed: Arc::clone(&computed), begun: begin.clone() };
+            let (jobs, counters) = (jobs.clone(), Arc::clone(&statistics));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(serve(jobs, policy, &mut device, &counters));
+            })
+        };
+        let threads = (0..runners).map(|_| runner()).collect();
+        drop(jobs);
+        Bench { queue: Some(queue), statistics, computed, begun, open, threads }
     }
 
     fn prompt(rows: usize) -> Bench {
-        Bench::new(Policy { rows, longest_delay: Duration::ZERO }, 64, false)
+        Bench::new(Policy { rows, longest_delay: Duration::ZERO }, 64, false, 1)
     }
 
     fn gated(rows: usize, rows_max: usize) -> Bench {
-        Bench::new(Policy { rows, longest_delay: Duration::ZERO }, rows_max, true)
+        Bench::new(Policy { rows, longest_delay: Duration::ZERO }, rows_max, true, 1)
     }
 
     fn queue(&self) -> &Queue {
@@ -88,7 +93,9 @@ impl Bench {
     /// Ends the thread and says how many rows each computation had.
     fn end(mut self) -> Vec<usize> {
         self.queue = None;
-        self.thread.take().unwrap().join().unwrap();
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
         self.computed.lock().unwrap().clone()
     }
 }
@@ -108,6 +115,36 @@ macro_rules! entered {
         assert!(futures::poll!(&mut future).is_pending());
         future
     }};
+}
+
+#[tokio::test]
+async fn runners_compute_side_by_side_and_a_request_stays_with_the_one_that_began_it() {
+    let bench = Bench::new(Policy { rows: 2, longest_delay: Duration::ZERO }, 64, true, 2);
+    // five rows: three batches of one runner
+    let values: Vec<u8> = (0..10).collect();
+    let long = entered!(bench.ask(&values));
+    bench.begun.recv().unwrap();
+    let short = entered!(bench.ask(&[50, 60]));
+    bench.begun.recv().unwrap();
+    bench.open_gate(4);
+    expect_answer(&[50, 60], short.await);
+    expect_answer(&values, long.await);
+    let mut computed = bench.end();
+    computed.sort_unstable();
+    assert_eq!(computed, [1, 1, 2, 2]);
+}
+
+#[tokio::test]
+async fn many_requests_to_many_runners_each_get_their_own_rows() {
+    let bench = Bench::new(Policy { rows: 3, longest_delay: Duration::from_micros(50) }, 4096, false, 4);
+    let values: Vec<Vec<u8>> =
+        (0..400).map(|i| (0..2 * (i % 7 + 1)).map(|j| (i * 7 + j) as u8 % 100).collect()).collect();
+    let answers = join_all(values.iter().map(|value| bench.ask(value))).await;
+    for (value, answer) in values.iter().zip(answers) {
+        expect_answer(value, answer);
+    }
+    let rows: usize = values.iter().map(|value| value.len() / ROW).sum();
+    assert_eq!(bench.end().into_iter().sum::<usize>(), rows);
 }
 
 #[tokio::test]
@@ -230,7 +267,7 @@ async fn a_full_queue_refuses_until_there_is_room() {
 
 #[tokio::test]
 async fn a_row_waits_for_others_but_not_for_ever() {
-    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_millis(300) }, 64, false);
+    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_millis(300) }, 64, false, 1);
     let (one, two, three) = tokio::join!(bench.ask(&[1, 1]), bench.ask(&[2, 2]), bench.ask(&[3, 3]));
     expect_answer(&[1, 1], one);
     expect_answer(&[2, 2], two);
@@ -240,7 +277,7 @@ async fn a_row_waits_for_others_but_not_for_ever() {
 
 #[tokio::test]
 async fn a_full_shape_does_not_wait() {
-    let bench = Bench::new(Policy { rows: 2, longest_delay: Duration::from_secs(3600) }, 64, false);
+    let bench = Bench::new(Policy { rows: 2, longest_delay: Duration::from_secs(3600) }, 64, false, 1);
     let (one, two) = tokio::join!(bench.ask(&[1, 1]), bench.ask(&[2, 2]));
     expect_answer(&[1, 1], one);
     expect_answer(&[2, 2], two);
@@ -250,7 +287,7 @@ async fn a_full_shape_does_not_wait() {
 /// A row that waits for company is computed at once when the queue is drained.
 #[tokio::test]
 async fn draining_waits_for_no_company() {
-    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_secs(3600) }, 64, false);
+    let bench = Bench::new(Policy { rows: 4, longest_delay: Duration::from_secs(3600) }, 64, false, 1);
     let waiting = entered!(bench.ask(&[1, 1]));
     bench.queue().drain().await;
     expect_answer(&[1, 1], waiting.await);
