@@ -37,7 +37,7 @@ struct Frame {
 
 impl Frame {
     fn around(radiograph: &Radiograph, reading: &Reading) -> Option<Frame> {
-        let aspect = radiograph.spacing.aspect_or_square();
+        let aspect = reading.pixel_aspect.unwrap_or_else(|| radiograph.spacing.aspect_or_square());
         let graded: Vec<Point<ImagePx>> = reading
             .corners
             .iter()

@@ -106,12 +106,17 @@ impl PixelSpacing {
         PixelSpacing { row_mm: Some(mm), column_mm: Some(mm), aspect: Some(1.0) }
     }
 
-    /// Height of a pixel over its width: from the millimetres, else the stated ratio, else 1.
-    pub fn aspect_or_square(&self) -> f64 {
+    /// Height of a pixel over its width: from the millimetres, else the stated ratio. `None` when neither is known.
+    pub fn known_aspect(&self) -> Option<f64> {
         match (self.row_mm, self.column_mm) {
-            (Some(row), Some(column)) if row > 0.0 && column > 0.0 => row / column,
-            _ => self.aspect.filter(|a| a.is_finite() && *a > 0.0).unwrap_or(1.0),
+            (Some(row), Some(column)) if row > 0.0 && column > 0.0 => Some(row / column),
+            _ => self.aspect.filter(|a| a.is_finite() && *a > 0.0),
         }
+    }
+
+    /// [`PixelSpacing::known_aspect`], else 1.
+    pub fn aspect_or_square(&self) -> f64 {
+        self.known_aspect().unwrap_or(1.0)
     }
 }
 

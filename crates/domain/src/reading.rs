@@ -10,7 +10,7 @@ use crate::identity::{Digest, Fingerprint, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the artifact schema. Newer ones only add optional fields.
-pub const READING_SCHEMA_VERSION: u32 = 1;
+pub const READING_SCHEMA_VERSION: u32 = 2;
 
 /// A named corner as located.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +127,10 @@ pub struct Reading {
     pub extent: Extent,
     pub width_px: u32,
     pub height_px: u32,
+    /// Height of a pixel over its width that the reading went by: as the header or the manifest says; where both are silent (flag
+    /// `aspect_unknown`), the one under which the spine was seen most clearly. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixel_aspect: Option<f64>,
     /// Whether anterior is to the right in the stored image.
     pub anterior_right: bool,
     pub corners: Vec<LocatedCorner>,

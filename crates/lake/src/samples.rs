@@ -55,6 +55,7 @@ pub(crate) fn reading(image_number: u64, fingerprint: &Fingerprint, grades: [Opt
         extent: Extent::MidDisc,
         width_px: 400,
         height_px: 1100,
+        pixel_aspect: Some(1.0),
         anterior_right: false,
         corners: Vec::new(),
         walls: Vec::new(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::metrics::Step;
 use crate::steps::{Overlay, StepSettings};
-use crate::testing::{Shows, Study, lake, picture, rows, sql, table};
+use crate::testing::{Shows, Study, lake, picture, picture_of_unknown_aspect, rows, sql, table};
 use domain::ExcludeReason;
 use inference::ErrorKind as StageErrorKind;
 use std::collections::BTreeMap;
@@ -57,6 +57,17 @@ async fn every_item_is_accounted_for_and_garbage_harms_no_neighbour() {
     assert_eq!(sql(&mixed, grades).await, undisturbed, "invariant 6");
     let evidence = "SELECT count(*) FROM readings WHERE (status = 'scored') <> (artifact_key IS NOT NULL)";
     assert!(sql(&mixed, evidence).await.contains("| 0 "), "no score without evidence");
+}
+
+#[tokio::test]
+async fn a_picture_of_unknown_proportions_is_looked_at_in_several() {
+    let study = Study::new();
+    study.add("film.png", &picture_of_unknown_aspect(Shows::LateralSpine, 1));
+    let lake = lake().await;
+    let report = run(&study, &lake, &small_batches()).await.unwrap();
+    assert_eq!((report.outcomes.scored, study.asked()), (1, 5));
+    let flags = sql(&lake, "SELECT quality_flags FROM readings").await;
+    assert!(flags.contains("aspect_unknown"), "{flags}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ impl Schema {
                 }
                 "properties" => self.properties(schema, wanted, value, path)?,
                 "additionalProperties" => assert_eq!(wanted, &Value::Bool(false)),
-                "enum" | "const" | "minimum" | "maximum" | "minItems" | "maxItems" => {}
+                "enum" | "const" | "minimum" | "exclusiveMinimum" | "maximum" | "minItems" | "maxItems" => {}
                 other => panic!("the keyword {other} is not known here"),
             }
         }

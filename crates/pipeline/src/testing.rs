@@ -62,8 +62,23 @@ pub(crate) fn picture(shows: Shows, seed: u64) -> Vec<u8> {
     });
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-    bytes.into_inner()
+    let mut bytes = bytes.into_inner();
+    bytes.splice(PNG_HEADER..PNG_HEADER, SQUARE_PIXELS);
+    bytes
 }
+
+/// The same, without a word on the proportions of its pixels.
+pub(crate) fn picture_of_unknown_aspect(shows: Shows, seed: u64) -> Vec<u8> {
+    let mut bytes = picture(shows, seed);
+    bytes.drain(PNG_HEADER..PNG_HEADER + SQUARE_PIXELS.len());
+    bytes
+}
+
+/// Signature and first chunk.
+const PNG_HEADER: usize = 33;
+/// A pHYs chunk: 4,000 pixels a metre both ways.
+const SQUARE_PIXELS: [u8; 21] =
+    *b"\x00\x00\x00\x09\x70\x48\x59\x73\x00\x00\x0f\xa0\x00\x00\x0f\xa0\x01\xa0\x6a\x8c\x77";
 
 fn textbook() -> [[f64; 2]; POINTS] {
     let mut shape = [[0.0; 2]; POINTS];

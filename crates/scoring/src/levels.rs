@@ -37,6 +37,8 @@ pub struct LocateOutput<'a> {
     /// Probability of a lateral lumbar spine, a frontal spine, anything else.
     pub view: &'a [f32],
     pub to_stage: Affine<ImagePx, StagePx>,
+    /// Height of a pixel over its width with which the network's input was prepared.
+    pub aspect: f64,
 }
 
 /// A lumbar spine with names.
@@ -59,7 +61,6 @@ pub struct Spine {
 /// [`ErrorKind::NetworkOutput`] for outputs of a wrong size or with values that are not finite.
 pub fn name_levels(
     output: &LocateOutput,
-    aspect: f64,
     model: &ShapeModel,
     rules: &ScoringRules,
 ) -> Result<std::result::Result<Spine, ExcludeReason>> {
@@ -82,7 +83,7 @@ pub fn name_levels(
     }
     let corners: Vec<LocatedCorner> =
         corners.into_iter().filter(|c| c.confidence >= rules.min_confidence / 2.0).collect();
-    let Some((corners, estimate)) = fit_without_outliers(corners, aspect, model) else {
+    let Some((corners, estimate)) = fit_without_outliers(corners, output.aspect, model) else {
         return Ok(Err(ExcludeReason::SpineNotFound));
     };
     if !plausible(&estimate) {

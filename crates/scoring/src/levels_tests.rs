@@ -12,12 +12,14 @@ const CELLS: usize = HEATMAP_WIDTH * HEATMAP_HEIGHT;
 pub(crate) struct Drawing {
     pub heatmaps: Vec<f32>,
     pub to_stage: Affine<ImagePx, StagePx>,
+    pub aspect: f64,
 }
 
 impl Drawing {
     pub fn new(aspect: f64) -> Drawing {
         let scale = (STAGE_WIDTH as f64 / 600.0).min(STAGE_HEIGHT as f64 / (1000.0 * aspect));
-        Drawing { heatmaps: vec![0.0; CELLS * 26], to_stage: Affine::scale_then_shift(scale, scale * aspect, 3.0, 2.0) }
+        let to_stage = Affine::scale_then_shift(scale, scale * aspect, 3.0, 2.0);
+        Drawing { heatmaps: vec![0.0; CELLS * 26], to_stage, aspect }
     }
 
     pub fn peak(&mut self, channel: usize, at: Point<ImagePx>, height: f64) {
@@ -43,7 +45,12 @@ impl Drawing {
     }
 
     pub fn output(&self) -> LocateOutput<'_> {
-        LocateOutput { heatmaps: &self.heatmaps, view: &[0.98, 0.01, 0.01], to_stage: self.to_stage }
+        LocateOutput {
+            heatmaps: &self.heatmaps,
+            view: &[0.98, 0.01, 0.01],
+            to_stage: self.to_stage,
+            aspect: self.aspect,
+        }
     }
 
     pub fn erase(&mut self, vertebra: Vertebra) {
@@ -72,7 +79,7 @@ fn a_clear_spine_is_named_whatever_side_it_faces() {
     for (aspect, mirror) in [(0.7, false), (1.0, true), (1.4, false)] {
         let truth = upright(aspect, mirror);
         let drawing = Drawing::spine(&truth, 0.9);
-        let spine = name_levels(&drawing.output(), aspect, &model, &ScoringRules::default()).unwrap().unwrap();
+        let spine = name_levels(&drawing.output(), &model, &ScoringRules::default()).unwrap().unwrap();
         assert_eq!(spine.uncertain, [false; 4]);
         assert_eq!(spine.estimate.anterior_right, mirror);
         assert!(spine.level_confidence > 0.95, "{}", spine.level_confidence);
@@ -96,7 +103,7 @@ fn two_peaks_one_vertebra_apart_lower_the_confidence_and_do_not_mix_names() {
         drawing.peak(shape_landmark(index).channel().unwrap(), truth.points[(index + 4).min(19)], below);
     }
     let rules = ScoringRules::default();
-    let spine = name_levels(&drawing.output(), 1.0, &model, &rules).unwrap().unwrap();
+    let spine = name_levels(&drawing.output(), &model, &rules).unwrap().unwrap();
     assert!(spine.level_confidence < 0.65, "{}", spine.level_confidence);
     for corner in &spine.corners {
         if let Some(index) = crate::shape::shape_index(corner.landmark) {
@@ -113,7 +120,7 @@ fn ends_may_be_missing_but_not_two_levels() {
     let read = |erased: &[Vertebra]| {
         let mut drawing = Drawing::spine(&truth, 0.9);
         erased.iter().for_each(|v| drawing.erase(*v));
-        name_levels(&drawing.output(), 1.0, &model, &rules).unwrap()
+        name_levels(&drawing.output(), &model, &rules).unwrap()
     };
     let full = read(&[]).unwrap();
     let open = read(&[Vertebra::T12, Vertebra::L5, Vertebra::S1]).unwrap();
@@ -136,7 +143,7 @@ fn a_corner_that_contradicts_the_others_is_dropped() {
     drawing.heatmaps[channel * CELLS..(channel + 1) * CELLS].fill(0.0);
     let own = truth.points[crate::shape::shape_index(wrong).unwrap()];
     drawing.peak(channel, Point::new(own.x - 90.0, own.y + 5.0), 0.9);
-    let spine = name_levels(&drawing.output(), 1.0, &model, &ScoringRules::default()).unwrap().unwrap();
+    let spine = name_levels(&drawing.output(), &model, &ScoringRules::default()).unwrap().unwrap();
     assert!(spine.corners.iter().all(|c| c.landmark != wrong));
     assert!(spine.estimate.corner(Vertebra::L2, Corner::AnteriorInferior).unwrap().distance(own) < 8.0);
 }
@@ -146,13 +153,13 @@ fn pictures_that_cannot_be_scored_say_why() {
     let model = shape_model();
     let drawing = Drawing::spine(&upright(1.0, false), 0.9);
     let rules = ScoringRules::default();
-    let read = |view: &[f32]| name_levels(&LocateOutput { view, ..drawing.output() }, 1.0, &model, &rules);
+    let read = |view: &[f32]| name_levels(&LocateOutput { view, ..drawing.output() }, &model, &rules);
     assert_eq!(read(&[0.2, 0.7, 0.1]).unwrap(), Err(ExcludeReason::WrongView));
     assert_eq!(read(&[0.2, 0.1, 0.7]).unwrap(), Err(ExcludeReason::SpineNotFound));
     assert_eq!(read(&[0.5, 0.5]).unwrap_err().kind, ErrorKind::NetworkOutput);
     assert_eq!(read(&[f32::NAN, 0.5, 0.5]).unwrap_err().kind, ErrorKind::NetworkOutput);
     let fine = ScoringRules { min_vertebral_height_px: 100.0, ..rules.clone() };
-    assert_eq!(name_levels(&drawing.output(), 1.0, &model, &fine).unwrap(), Err(ExcludeReason::ResolutionTooLow));
+    assert_eq!(name_levels(&drawing.output(), &model, &fine).unwrap(), Err(ExcludeReason::ResolutionTooLow));
     // Upside down: heads and feet exchanged, the names no longer run down the picture.
     let mut reversed = Drawing::new(1.0);
     let truth = upright(1.0, false);
@@ -160,6 +167,6 @@ fn pictures_that_cannot_be_scored_say_why() {
         let p = truth.points[index];
         reversed.peak(shape_landmark(index).channel().unwrap(), Point::new(p.x, 900.0 - p.y), 0.9);
     }
-    let upside_down = name_levels(&reversed.output(), 1.0, &model, &rules).unwrap();
+    let upside_down = name_levels(&reversed.output(), &model, &rules).unwrap();
     assert!(upside_down.is_err() || upside_down.as_ref().unwrap().estimate.vertebrae[0].y > 500.0, "{upside_down:?}");
 }

@@ -20,7 +20,7 @@ pub mod validity;
 pub use error::{Error, ErrorKind, Result};
 pub use levels::LocateOutput;
 pub use quality::Picture;
-pub use read::{Evidence, Localisation, Located, ReadingIdentity, find_region, score};
+pub use read::{Evidence, Localisation, Located, ReadingIdentity, find_region, find_region_among, score};
 pub use region::{Region, RegionImage};
 pub use rules::{METHOD_REVISION, MidlineRule, ScoringRules};
 pub use shape::ShapeModel;

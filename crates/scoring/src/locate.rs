@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use domain::reading::LocatedCorner;
-use domain::{Affine, ImagePx, Landmark, Point, Raster, StagePx};
+use domain::{Affine, ImagePx, Landmark, PixelSpacing, Point, Raster, StagePx};
 use nalgebra::{SMatrix, SVector};
 
 /// Width of the network's input, stage pixels.
@@ -19,6 +19,9 @@ pub const HEATMAP_HEIGHT: usize = STAGE_HEIGHT / HEATMAP_STRIDE;
 pub const HEATMAP_SIGMA_CELLS: f64 = 1.5;
 /// Pixel aspects outside this range are not believed: such a header is wrong, and the picture is taken as square.
 pub const ASPECT_RANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
+
+/// Square, and the other steps of a fourth root of 2 from .7 to 1.4.
+const UNKNOWN_ASPECTS: [f64; 5] = [1.0, 0.707, 0.841, 1.189, 1.414];
 
 /// Grey shares that become black and white, of all pixels of the picture (padding left out).
 const BLACK_SHARE: f64 = 0.005;
@@ -178,6 +181,16 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     }
     let to_stage = Affine::scale_then_shift(across.scale, down.scale, across.shift, down.shift);
     LocateInput { pixels, to_stage }
+}
+
+/// The aspects under which a picture is looked at: its own where that is known. Where header and manifest are silent,
+/// square first, then in steps of a fourth root of 2 over the range that the network is trained for: films come squared,
+/// squeezed and padded, and a spine is seen best in its own proportions.
+pub fn aspects_to_try(spacing: &PixelSpacing) -> Vec<f64> {
+    match spacing.known_aspect() {
+        Some(aspect) => vec![believable_aspect(aspect)],
+        None => UNKNOWN_ASPECTS.to_vec(),
+    }
 }
 
 /// `aspect`, or 1 where it is outside [`ASPECT_RANGE`].

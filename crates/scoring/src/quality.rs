@@ -34,7 +34,7 @@ pub fn image_flags(spine: &Spine, state: &[PixelState], picture: &Picture) -> Ve
     let spacing_known = known(spacing.row_mm) && known(spacing.column_mm);
     [
         (QualityFlag::SpacingUnknown, !spacing_known),
-        (QualityFlag::AspectUnknown, !spacing_known && !known(spacing.aspect)),
+        (QualityFlag::AspectUnknown, spacing.known_aspect().is_none()),
         (QualityFlag::RegionPartlyOutside, share(PixelState::Outside) >= REGION_SHARE),
         (QualityFlag::RegionPartlyMasked, share(PixelState::Masked) >= REGION_SHARE),
         (QualityFlag::ImplantSuspected, share(PixelState::Metal) >= METAL_SHARE),

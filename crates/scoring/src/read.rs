@@ -30,6 +30,39 @@ pub enum Localisation {
     Excluded(ExcludeReason),
 }
 
+/// By so much (mean heatmap peak of L1-L4, 0..1) a spine must be seen more clearly under another aspect to be preferred to a
+/// square one.
+const ASPECT_ADVANTAGE: f64 = 0.02;
+
+/// [`find_region`] under several aspects of the pixels, of which the first counts unless the spine is seen more clearly under
+/// another. An image that shows no spine under any of them is excluded for the reason that the first one gives.
+///
+/// # Errors
+/// As [`find_region`]; [`ErrorKind::NetworkOutput`] without any output.
+pub fn find_region_among(
+    outputs: &[LocateOutput],
+    picture: &Picture,
+    model: &ShapeModel,
+    rules: &ScoringRules,
+) -> Result<Localisation> {
+    let mut found =
+        outputs.iter().map(|output| find_region(output, picture, model, rules)).collect::<Result<Vec<_>>>()?;
+    if found.is_empty() {
+        return Err(Error::new(ErrorKind::NetworkOutput, "the network was not asked"));
+    }
+    let clarity = |localisation: &Localisation, place: usize| match localisation {
+        Localisation::Found(located) => located.spine.confidence + if place == 0 { ASPECT_ADVANTAGE } else { 0.0 },
+        Localisation::Excluded(_) => -1.0,
+    };
+    let mut best = 0;
+    for place in 1..found.len() {
+        if clarity(&found[place], place) > clarity(&found[best], best) {
+            best = place;
+        }
+    }
+    Ok(found.swap_remove(best))
+}
+
 /// From the `locate` network's output to the region that the `segment` network is given (by [`Region::warp`]).
 ///
 /// # Errors
@@ -40,7 +73,7 @@ pub fn find_region(
     model: &ShapeModel,
     rules: &ScoringRules,
 ) -> Result<Localisation> {
-    let spine = match name_levels(output, picture.spacing.aspect_or_square(), model, rules)? {
+    let spine = match name_levels(output, model, rules)? {
         Ok(spine) => spine,
         Err(reason) => return Ok(Localisation::Excluded(reason)),
     };
@@ -142,6 +175,7 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
         extent: rules.extent,
         width_px: picture.width_px,
         height_px: picture.height_px,
+        pixel_aspect: Some(spine.estimate.aspect),
         anterior_right: spine.estimate.anterior_right,
         corners: spine.corners.clone(),
         walls: Wall::ALL.map(wall_line).to_vec(),
@@ -166,6 +200,9 @@ fn rounded(mut reading: Reading) -> Reading {
         round_to(&mut p.x, 1e3);
         round_to(&mut p.y, 1e3);
     };
+    if let Some(aspect) = &mut reading.pixel_aspect {
+        round_to(aspect, 1e6);
+    }
     for corner in &mut reading.corners {
         point(&mut corner.at);
         round_to(&mut corner.sd_px, 1e3);

@@ -1,14 +1,16 @@
-//! A radiograph -> named vertebral corners and the region around the aorta, or why there are none.
+//! A radiograph -> named vertebral corners and the region around the aorta, or why there are none. Where nobody knows the
+//! proportions of the pixels, the network looks at the picture in several.
 
 use super::{Steps, Stop, Way};
 use crate::error::{Error, ErrorKind};
 use domain::{FailReason, Radiograph};
+use futures::future::try_join_all;
 use inference::Tensor;
 use inference::tensor::named;
 use scoring::levels::LocateOutput;
-use scoring::locate::{STAGE_HEIGHT, STAGE_WIDTH, prepare};
+use scoring::locate::{LocateInput, STAGE_HEIGHT, STAGE_WIDTH, aspects_to_try, prepare};
 use scoring::quality::Picture;
-use scoring::read::{Localisation, Located, find_region};
+use scoring::read::{Localisation, Located, find_region_among};
 
 /// Names of the network's tensors; the stage's manifest describes them.
 const INPUT: &str = "image";
@@ -23,16 +25,20 @@ pub(crate) struct LocatedSpine {
 }
 
 pub(crate) async fn locate(steps: &Steps, radiograph: Radiograph) -> Way<LocatedSpine> {
-    let (radiograph, input) = steps
+    let (radiograph, inputs) = steps
         .on_threads(move || {
-            let input = prepare(&radiograph.raster, radiograph.spacing.aspect_or_square());
-            Ok((radiograph, input))
+            let look = |aspect: f64| (aspect, prepare(&radiograph.raster, aspect));
+            let inputs: Vec<(f64, LocateInput)> = aspects_to_try(&radiograph.spacing).into_iter().map(look).collect();
+            Ok((radiograph, inputs))
         })
         .await?;
-    let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
-    let to_stage = input.to_stage;
-    let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
-    let outputs = steps.ask(steps.settings.stages.locate.as_ref(), tensor).await?;
+    let answers = try_join_all(inputs.into_iter().map(|(aspect, input)| async move {
+        let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
+        let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
+        let outputs = steps.ask(steps.settings.stages.locate.as_ref(), tensor).await?;
+        Ok::<_, Stop>((aspect, input.to_stage, outputs))
+    }))
+    .await?;
     let pipeline = steps.settings.pipeline.clone();
     steps
         .on_threads(move || {
@@ -42,10 +48,20 @@ pub(crate) async fn locate(steps: &Steps, radiograph: Radiograph) -> Way<Located
                 spacing: radiograph.spacing,
                 burned_in_annotation: radiograph.facts.burned_in_annotation == Some(true),
             };
-            let heatmaps = named(&outputs, HEATMAPS).and_then(|t| t.values::<f32>()).map_err(of_inference)?;
-            let view = named(&outputs, VIEW).and_then(|t| t.values::<f32>()).map_err(of_inference)?;
-            let output = LocateOutput { heatmaps: &heatmaps, view: &view, to_stage };
-            match find_region(&output, &picture, pipeline.shape(), pipeline.rules()).map_err(of_scoring)? {
+            let tensors = answers.iter().map(|(_, _, outputs)| {
+                let values = |name| named(outputs, name).and_then(|t| t.values::<f32>()).map_err(of_inference);
+                Ok((values(HEATMAPS)?, values(VIEW)?))
+            });
+            let tensors = tensors.collect::<Way<Vec<_>>>()?;
+            let outputs: Vec<LocateOutput> = std::iter::zip(&answers, &tensors)
+                .map(|((aspect, to_stage, _), (heatmaps, view))| LocateOutput {
+                    heatmaps,
+                    view,
+                    to_stage: *to_stage,
+                    aspect: *aspect,
+                })
+                .collect();
+            match find_region_among(&outputs, &picture, pipeline.shape(), pipeline.rules()).map_err(of_scoring)? {
                 Localisation::Found(located) => Ok(LocatedSpine { radiograph, picture, located }),
                 Localisation::Excluded(reason) => Err(Stop::excluded(reason)),
             }
