@@ -47,6 +47,16 @@ fn dicom(modality: &str, rows: u16, columns: u16, pixels: &[u8]) -> Vec<u8> {
     file
 }
 
+/// A frontal chest radiograph.
+fn chest(folder: &Path) -> Vec<u8> {
+    let (config, out) = (folder.join("chest.toml"), folder.join("chest"));
+    std::fs::write(&config, "[negatives]\nshare = 1.0\nfrontal = 0.0\ncervical = 0.0\nblank = 0.0\n").unwrap();
+    let participant = ["phantom", "--participants", "1", "--seed", "5", "--config", text(&config), "--out", text(&out)];
+    run(&participant, 0);
+    let image = std::fs::read_dir(out.join("images")).unwrap().next().unwrap().unwrap().path();
+    std::fs::read(image).unwrap()
+}
+
 #[test]
 fn garbage_is_accounted_for_and_hurts_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,6 +68,7 @@ fn garbage_is_accounted_for_and_hurts_nobody() {
         std::fs::copy(source, images.join(source.file_name().unwrap())).unwrap();
     }
     let whole = std::fs::read(&good[0]).unwrap();
+    let chest = chest(folder.path());
     let slice = vec![40; 128 * 128 * 2];
     let garbage: Vec<(&str, Vec<u8>)> = vec![
         ("a.txt", b"the quick brown fox".to_vec()),
@@ -65,6 +76,7 @@ fn garbage_is_accounted_for_and_hurts_nobody() {
         ("zero.dcm", Vec::new()),
         ("cut.dcm", whole[..whole.len() / 2].to_vec()),
         ("head.dcm", whole[..200].to_vec()),
+        ("chest.dcm", chest),
         ("ct.dcm", dicom("CT", 128, 128, &slice)),
         ("mr.dcm", dicom("MR", 128, 128, &slice)),
         ("bomb.dcm", dicom("DX", 40_000, 40_000, &slice)),
@@ -100,6 +112,13 @@ fn garbage_is_accounted_for_and_hurts_nobody() {
     assert_eq!(of("too_large"), 1, "{reasons}");
     assert!(of("not_an_image") >= 4, "two texts, an empty file and noise: {reasons}");
     assert_eq!(of("not_an_image") + of("truncated") + of("unreadable"), 6, "{reasons}");
+    // the others of the cohort that are no lateral spine are excluded alike
+    let of_views = |lake: &Path| {
+        let views =
+            "SELECT count(*) FROM ledger WHERE fail_reason IN ('wrong_view', 'spine_not_found', 'levels_incomplete')";
+        query(lake, views).lines().last().unwrap().parse::<u32>().unwrap()
+    };
+    assert_eq!(of_views(&mixed), of_views(&clean) + 1, "the chest");
     let total = query(&mixed, "SELECT count(*) FROM ledger WHERE status IN ('scored', 'excluded', 'failed')");
     assert_eq!(total.lines().last(), Some((good.len() + garbage.len()).to_string().as_str()));
 

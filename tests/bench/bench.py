@@ -12,6 +12,8 @@ What is counted, and how:
   (subtraction) images times what the networks alone use an image at aortica's batch with one thread a core, measured in the
   same round. The less favourable of the two is compared with the limit.
 - Peak memory: largest resident set of the process (wait4).
+- The simulator: pixels a second of whole runs of `aortica phantom` (16 bit, uncompressed, masks and tables included), told in images
+  of 1,100 x 400 (densitometers) and 2,500 x 1,800 (radiographs), since its rasters differ from image to image.
 - Rounds: ceiling, aortica and peer take turns; the medians count.
 - Agreement: AAC-24 of the peer, an independent implementation, against aortica's, file by file.
 """
@@ -34,6 +36,11 @@ import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = {"ceiling_ratio_min": 0.85, "outside_ratio_max": 0.2, "peak_mib_max": 1536.0}
+# Settings, participants, raster in which the rate is told, images a second at least.
+PHANTOMS = {
+    "densitometers": ("phantom.toml", 200, (1100, 400), 20.0),
+    "radiographs": ("phantom-films.toml", 24, (2500, 1800), 2.0),
+}
 GRADES = [f"aac_l{level}_{wall}" for level in range(1, 5) for wall in ("ant", "post")]
 MODELS = ["locate", "segment"]
 
@@ -194,6 +201,31 @@ def agreement(options):
     }
 
 
+# --- the simulator ----------------------------------------------------------------------------------------------------
+
+
+def phantom_rates(options):
+    rates = {}
+    for name, (config, participants, (rows, columns), least) in PHANTOMS.items():
+        drawn = options.work / f"phantom-{name}"
+        shutil.rmtree(drawn, ignore_errors=True)
+        command = [options.aortica, "phantom", "--participants", participants, "--seed", options.seed, "--out", drawn]
+        command += ["--config", Path(__file__).with_name(config), "--threads", options.cores]
+        run = measure.run(command, options.work / "phantom.log")
+        files = sorted((drawn / "images").glob("*.dcm"))
+        pixels = cohort.pixels(files)
+        shutil.rmtree(drawn)
+        rates[name] = {
+            "images": len(files),
+            "mean_megapixels": pixels / len(files) / 1e6,
+            "images_per_s": len(files) / run.wall_s,
+            "raster": [rows, columns],
+            "images_of_raster_per_s": pixels / run.wall_s / (rows * columns),
+            "at_least": least,
+        }
+    return rates
+
+
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +282,7 @@ def table(record):
     verdict = lambda good: "reached" if good else "MISSED"
     by = lambda how: statistics.median(one["aortica"]["outside_ms_per_image_by"][how] for one in record["rounds"])
     steps = {n: ms for n, ms in record["rounds"][-1]["peer"]["steps_ms_per_image"].items() if n not in MODELS}
+    simulated = lambda name, r: f"{name} of {r['raster'][0]} x {r['raster'][1]} simulated a second"
     out = [
         "",
         f"{f['images']} images of {f['raster'][0]} x {f['raster'][1]}, 16 bit, uncompressed; {f['cores']} cores of {f['cpu']}; "
@@ -272,6 +305,11 @@ def table(record):
         + verdict(s["outside_ratio"] <= LIMITS["outside_ratio_max"]),
         f"{'peak memory of aortica score, MiB':44}{s['peak_mib']:9.0f}   at {s['peak_at_images']} images, at most "
         f"{LIMITS['peak_mib_max']:.0f}: " + verdict(s["peak_mib"] <= LIMITS["peak_mib_max"]),
+        *[
+            f"{simulated(name, r):44}{r['images_of_raster_per_s']:9.1f}   at least {r['at_least']:.0f}: {verdict(r['images_of_raster_per_s'] >= r['at_least'])} "
+            f"({r['images_per_s']:.1f} images/s of {r['mean_megapixels']:.2f} megapixels)"
+            for name, r in record["phantom"].items()
+        ],
         "",
         f"agreement with the Python pipeline: same outcome {a['same_outcome']} of {a['images']}; of {a['both_totals']} totals "
         f"{a['totals_equal']} equal, {a['totals_within_1']} within 1; {a['segments_equal']} of {a['segments']} segments equal",
@@ -320,6 +358,8 @@ def main():
             }
         )
     agreed = agreement(options)
+    say("speed of the simulator")
+    phantoms = phantom_rates(options)
     memory = None
     if options.memory_images:
         say(f"peak memory at {options.memory_images} images")
@@ -340,6 +380,7 @@ def main():
         "summary": summary(rounds, memory),
         "agreement": agreed,
         "memory": memory,
+        "phantom": phantoms,
         "ceiling_ways": ceiling.best,
         "peer_batch": peer_batch,
         "rounds": rounds,

@@ -35,6 +35,12 @@ def make(options, config, commit):
     return folder
 
 
+def pixels(files):
+    """Pixels of all files together."""
+    headers = (pydicom.dcmread(path, stop_before_pixels=True) for path in files)
+    return sum(header.Rows * header.Columns for header in headers)
+
+
 def fit(source, target):
     """Resamples one file to the raster of the bench; the pixel spacing tells."""
     ds = pydicom.dcmread(source)

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    wiring::choose_tls();
     logging::start(&cli);
     match run(&cli) {
         Ok(code) => ExitCode::from(code),

@@ -32,6 +32,12 @@ pub fn pipeline(choice: &PipelineChoice) -> anyhow::Result<Arc<Pipeline>> {
     Ok(Arc::new(Pipeline::load(&folder)?))
 }
 
+/// Broker and object store come with two implementations of TLS; without a choice, the first connection would panic.
+pub fn choose_tls() {
+    // an earlier choice stays
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Loads the ONNX Runtime library.
 pub fn runtime() -> anyhow::Result<Runtime> {
     let candidates = environment::onnxruntime_candidates();
@@ -169,4 +175,15 @@ fn overlay_writer(folder: &Path) -> anyhow::Result<Overlay> {
     Ok(Arc::new(move |item: &ItemId, radiograph: &Radiograph, reading: &Reading| {
         overlay::write(radiograph, reading, &folder.join(format!("{item}.png"))).map_err(Into::into)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Without a choice between the two implementations, this panics, and so would the first `amqps://`.
+    #[test]
+    fn tls_is_ready_for_use() {
+        super::choose_tls();
+        super::choose_tls();
+        let _ = rustls::ClientConfig::builder();
+    }
 }
