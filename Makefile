@@ -34,7 +34,7 @@ build: ## build the program (target/debug/aortica; pixel code is optimised)
 
 .PHONY: release
 release: ## build for deployment (target/release/aortica; slow to build)
-	$(CARGO) build --locked --release -p aortica
+	$(CARGO) build --locked --release --workspace --bins
 
 # --- see it -----------------------------------------------------------------------------------------------------------
 

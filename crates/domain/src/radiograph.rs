@@ -53,25 +53,38 @@ impl Raster {
         p.x >= 0.0 && p.y >= 0.0 && p.x <= f64::from(self.width - 1) && p.y <= f64::from(self.height - 1)
     }
 
-    /// Whether [`Raster::sample_within`] may be asked at a point: a neighbour on each side, and a hair more against rounding.
+    /// Whether [`Raster::add_samples`] may be asked at a point: a neighbour on each side, and a hair more against rounding.
     pub fn holds_sample(&self, p: Point<ImagePx>) -> bool {
         p.x >= 0.01 && p.y >= 0.01 && p.x < f64::from(self.width) - 1.01 && p.y < f64::from(self.height) - 1.01
     }
 
-    /// [`Raster::sample`] at a point that has neighbours on all sides ([`Raster::holds_sample`]): no clamping.
+    /// Adds [`Raster::sample`] at each of `points` (x, y) to `sums`, when all have neighbours on all sides
+    /// ([`Raster::holds_sample`]). Positions first, then greys, then the interpolation: all but the greys goes several
+    /// at a time.
     ///
     /// # Panics
-    /// At a point that has none.
-    #[inline]
-    pub fn sample_within(&self, x: f32, y: f32) -> f32 {
-        let (x0, y0) = (x as i32, y as i32);
-        let (fx, fy) = (x - x0 as f32, y - y0 as f32);
-        let width = self.width as usize;
-        let start = y0 as usize * width + x0 as usize;
-        let four = &self.pixels[start..start + width + 2];
-        let [a, b, c, d] = [four[0], four[1], four[width], four[width + 1]].map(f32::from);
-        let (top, bottom) = (a + fx * (b - a), c + fx * (d - c));
-        top + fy * (bottom - top)
+    /// At a point without neighbours.
+    pub fn add_samples<const N: usize>(&self, points: &[(f32, f32); N], sums: &mut [f32; N]) {
+        let width = self.width as i32;
+        let (mut start, mut fx, mut fy) = ([0i32; N], [0f32; N], [0f32; N]);
+        for i in 0..N {
+            let (x, y) = points[i];
+            let (x0, y0) = (x as i32, y as i32);
+            start[i] = y0 * width + x0;
+            fx[i] = x - x0 as f32;
+            fy[i] = y - y0 as f32;
+        }
+        let (mut a, mut b, mut c, mut d) = ([0f32; N], [0f32; N], [0f32; N], [0f32; N]);
+        let below = &self.pixels[self.width as usize..];
+        for i in 0..N {
+            let at = start[i] as usize;
+            let (upper, lower) = (&self.pixels[at..at + 2], &below[at..at + 2]);
+            (a[i], b[i], c[i], d[i]) = (upper[0].into(), upper[1].into(), lower[0].into(), lower[1].into());
+        }
+        for i in 0..N {
+            let (top, bottom) = (a[i] + fx[i] * (b[i] - a[i]), c[i] + fx[i] * (d[i] - c[i]));
+            sums[i] += top + fy[i] * (bottom - top);
+        }
     }
 
     /// Bilinear sample in grey levels; points outside take the value of the nearest edge pixel.

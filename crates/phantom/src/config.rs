@@ -635,6 +635,13 @@ mod tests {
         assert_eq!(Config::from_toml("").unwrap(), Config::default());
     }
 
+    /// Measures name "the default phantom": who changes it must measure again, and put the new digest here.
+    #[test]
+    fn the_default_population_is_the_one_that_was_measured() {
+        let digest = domain::Digest::of(Config::default().to_toml().as_bytes());
+        assert_eq!(digest.short(16), "53a446364334c778", "{}", Config::default().to_toml());
+    }
+
     #[test]
     fn wrong_keys_and_ranges_are_named() {
         let wrong = Config::from_toml("[plaque]\nvisible_cnr = 2.0\n").unwrap_err();

@@ -153,10 +153,20 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     // Room beyond the last column for taps of weight 0.
     let mut sum = vec![0f32; width + NARROW_TAPS];
     for (taps, line) in down.taps.iter().zip(picture.chunks_exact_mut(across.taps.len())) {
-        sum.fill(0.0);
-        for (offset, &weight) in taps.weights.iter().enumerate() {
-            for (sum, &pixel) in sum[..width].iter_mut().zip(raster.row((taps.first + offset) as u32)) {
-                *sum += weight * f32::from(pixel);
+        let row = |offset: usize| raster.row((taps.first + offset) as u32);
+        let whole = &mut sum[..width];
+        match taps.weights[..] {
+            [a] => weigh(whole, [a], [row(0)]),
+            [a, b] => weigh(whole, [a, b], [row(0), row(1)]),
+            [a, b, c] => weigh(whole, [a, b, c], [row(0), row(1), row(2)]),
+            [a, b, c, d] => weigh(whole, [a, b, c, d], [row(0), row(1), row(2), row(3)]),
+            ref many => {
+                whole.fill(0.0);
+                for (offset, &weight) in many.iter().enumerate() {
+                    for (sum, &pixel) in whole.iter_mut().zip(row(offset)) {
+                        *sum += weight * f32::from(pixel);
+                    }
+                }
             }
         }
         match across.widest() {
@@ -183,6 +193,18 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     LocateInput { pixels, to_stage }
 }
 
+/// Sum of a few rows, each with its weight, without writing any sum in between.
+fn weigh<const N: usize>(sum: &mut [f32], weights: [f32; N], rows: [&[u16]; N]) {
+    let rows = rows.map(|row| &row[..sum.len()]);
+    for (i, sum) in sum.iter_mut().enumerate() {
+        let mut total = 0.0;
+        for k in 0..N {
+            total += weights[k] * f32::from(rows[k][i]);
+        }
+        *sum = total;
+    }
+}
+
 /// The aspects under which a picture is looked at: its own where that is known. Where header and manifest are silent,
 /// square first, then in steps of a fourth root of 2 over the range that the network is trained for: films come squared,
 /// squeezed and padded, and a spine is seen best in its own proportions.
@@ -204,21 +226,31 @@ pub(crate) fn grey_range(values: impl Iterator<Item = f32>, low: f64, high: f64)
     let mut histogram = vec![0u32; 65_536];
     let mut count = 0u32;
     for value in values {
-        histogram[(value + 0.5).clamp(0.0, 65_535.0) as usize] += 1;
+        histogram[usize::from((value + 0.5).clamp(0.0, 65_535.0) as u16)] += 1;
         count += 1;
     }
     if count == 0 {
         return (0.0, 0.0);
     }
+    // 256 levels together: most of the way to a rank is walked in these.
+    let coarse: Vec<u32> = histogram.chunks_exact(256).map(|levels| levels.iter().sum()).collect();
+    // The first bin at which more than `rank` values lie in it or below, and how many lie below it.
+    let reach = |bins: &[u32], mut below: u32, rank: u32| {
+        for (bin, &n) in bins.iter().enumerate() {
+            if below + n > rank {
+                return (bin, below);
+            }
+            below += n;
+        }
+        (0, below)
+    };
     let level = |share: f64| {
         let rank = (share * f64::from(count - 1)).round() as u32;
-        let mut below = 0u32;
-        histogram.iter().position(|&n| {
-            below += n;
-            below > rank
-        })
+        let (block, below) = reach(&coarse, 0, rank);
+        let (fine, _) = reach(&histogram[block << 8..(block + 1) << 8], below, rank);
+        (block << 8 | fine) as f32
     };
-    (level(low).unwrap_or(0) as f32, level(high).unwrap_or(0) as f32)
+    (level(low), level(high))
 }
 
 /// Reads the 26 corners off the network's heatmaps.

@@ -194,6 +194,7 @@ impl Region {
         let blank = BlankAreas::of(raster);
         let mut grey = Vec::with_capacity(REGION_WIDTH * REGION_HEIGHT);
         let mut state = Vec::with_capacity(REGION_WIDTH * REGION_HEIGHT);
+        let mut sums = [0f32; REGION_WIDTH];
         for row in 0..REGION_HEIGHT {
             let (across, down) = self.scale_in(row / ROWS_PER_LEVEL);
             let samples = |scale: f64| if scale > AREA_ABOVE { (scale.ceil() as usize).min(MAX_SAMPLES) } else { 1 };
@@ -213,18 +214,25 @@ impl Region {
                 let end = Point::new(start.x + dx * steps, start.y + dy * steps);
                 raster.holds_sample(*start) && raster.holds_sample(end)
             });
-            for column in 0..REGION_WIDTH {
-                let mut sum = 0.0;
-                for (start, dx, dy) in &lines {
-                    for i in 0..nx {
-                        // Along a row the bilinear map is linear, so that samples are equal steps.
+            sums.fill(0.0);
+            for (start, dx, dy) in &lines {
+                for i in 0..nx {
+                    // Along a row the bilinear map is linear, so that samples are equal steps.
+                    let at = |column: usize| {
                         let t = (column * nx + i) as f64 + 0.5;
-                        let (x, y) = ((start.x + t * dx) as f32, (start.y + t * dy) as f32);
-                        sum += if within { raster.sample_within(x, y) } else { raster.sample(x, y) };
+                        ((start.x + t * dx) as f32, (start.y + t * dy) as f32)
+                    };
+                    if within {
+                        raster.add_samples(&std::array::from_fn(at), &mut sums);
+                    } else {
+                        for (column, sum) in sums.iter_mut().enumerate() {
+                            let (x, y) = at(column);
+                            *sum += raster.sample(x, y);
+                        }
                     }
                 }
-                grey.push(sum * weight);
             }
+            grey.extend(sums.iter().map(|sum| sum * weight));
             let centres =
                 (self.to_image(Point::new(0.0, row as f64)), self.to_image(Point::new(LAST_COLUMN, row as f64)));
             if blank.is_empty() && raster.contains(centres.0) && raster.contains(centres.1) {

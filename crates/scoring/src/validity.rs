@@ -43,11 +43,11 @@ impl BlankAreas {
         let (width, height) = (raster.width() as usize, raster.height() as usize);
         let stride = width.max(height).div_ceil(GRID_CELLS);
         let (columns, rows) = (width.div_ceil(stride), height.div_ceil(stride));
-        let at = |cell: usize, side: usize| (cell * stride + stride / 2).min(side - 1);
         let mut grid = Vec::with_capacity(columns * rows);
         for row in 0..rows {
-            let line = raster.row(at(row, height) as u32);
-            grid.extend((0..columns).map(|column| line[at(column, width)]));
+            let line = raster.row((row * stride + stride / 2).min(height - 1) as u32);
+            // The last cell may be cut before its centre.
+            grid.extend(line.chunks(stride).map(|cell| cell[(stride / 2).min(cell.len() - 1)]));
         }
         let levels = extreme_levels(&grid);
         let mut areas =
@@ -135,20 +135,22 @@ impl BlankAreas {
 
 /// The most frequent grey level near each end of the range, where it is frequent enough to be an area.
 fn extreme_levels(grid: &[u16]) -> [Option<u16>; 2] {
-    let mut histogram = vec![0u32; 65_536];
-    for &value in grid {
-        histogram[usize::from(value)] += 1;
-    }
-    let low = histogram.iter().position(|&n| n > 0).unwrap_or(0);
-    let high = histogram.iter().rposition(|&n| n > 0).unwrap_or(0);
-    if low == high {
+    let (low, high) = grid.iter().fold((u16::MAX, 0), |(low, high), &value| (value.min(low), value.max(high)));
+    if low >= high {
         // A single level: nothing is shown anywhere.
-        return [Some(low as u16), None];
+        return [Some(low), None];
     }
-    let reach = ((high - low) as f64 * END_SHARE) as usize;
+    let reach = (f64::from(high - low) * END_SHARE) as u16;
     let needed = (MIN_LEVEL_SHARE.min(MIN_METAL_SHARE) * grid.len() as f64).max(1.0) as u32;
-    let modal = |levels: std::ops::RangeInclusive<usize>| {
-        levels.max_by_key(|&l| histogram[l]).filter(|&l| histogram[l] >= needed).map(|l| l as u16)
+    // Only the levels near the ends are counted. Of levels equally frequent, the brightest.
+    let modal = |levels: std::ops::RangeInclusive<u16>| {
+        let first = *levels.start();
+        let mut counts = vec![0u32; levels.len()];
+        for value in grid.iter().filter(|value| levels.contains(value)) {
+            counts[usize::from(value - first)] += 1;
+        }
+        let (place, &most) = counts.iter().enumerate().max_by_key(|(_, n)| **n)?;
+        (most >= needed).then_some(first + place as u16)
     };
     [modal(low..=low + reach), modal(high - reach..=high)]
 }

@@ -4,8 +4,8 @@ use super::dataset::{DataSet, Value};
 use super::syntax::Syntax;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
+use domain::ImageId;
 use domain::item::ItemHints;
-use domain::{Digest, ImageId};
 
 /// Attributes that decide what picture the pixel data show: the image pixel module, the modality and VOI transformations,
 /// and the pixel's size (lengths depend on it).
@@ -44,7 +44,7 @@ const ATTRIBUTES: [Tag; 28] = [
 /// first modality and VOI LUT, and the manifest's hints on the pixel's size, where there are any. Files that differ only in
 /// other attributes (patient, study, private ones) have the same id; nothing of our decoder takes part.
 pub(crate) fn of(set: &DataSet, pixel_data: &Value, syntax: Syntax, hints: &ItemHints) -> ImageId {
-    let mut fields: Vec<&[u8]> = vec![b"aortica dicom image 1", syntax.uid().as_bytes()];
+    let mut fields: Vec<&[u8]> = vec![b"aortica dicom image 2", syntax.uid().as_bytes()];
     for tag in ATTRIBUTES {
         fields.push(set.bytes(tag).map_or(&[], |(bytes, _)| bytes.trim_ascii_end()));
     }
@@ -63,5 +63,5 @@ pub(crate) fn of(set: &DataSet, pixel_data: &Value, syntax: Syntax, hints: &Item
         Value::Fragments(fragments) => fields.extend(fragments),
         Value::Items(_) | Value::CutShort => {}
     }
-    ImageId::from_digest(Digest::of_fields(fields))
+    ImageId::of_fields(fields)
 }

@@ -110,6 +110,10 @@ fn native(bytes: &[u8], module: &PixelModule, encoding: Encoding, swapped: bool)
     let bytes = bytes.get(..length).ok_or(SHORT)?;
     if module.samples == 1 && module.bits_allocated == 16 {
         let (pairs, _) = bytes.as_chunks::<2>();
+        // The common case, without a shift for each pixel.
+        if !encoding.big_endian && bits.shift == 0 {
+            return Ok(pairs.iter().map(|pair| u16::from_le_bytes(*pair) & bits.mask).collect());
+        }
         return Ok(if encoding.big_endian {
             pairs.iter().map(|pair| bits.take(u16::from_be_bytes(*pair))).collect()
         } else {

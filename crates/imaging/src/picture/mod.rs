@@ -19,7 +19,7 @@ use crate::blank;
 use crate::context::DecodeContext;
 use crate::dicom::{apply_hints, luminance};
 use crate::refusal::Refusal;
-use domain::{Digest, ImageId, InstanceFacts, PixelSpacing, Raster};
+use domain::{ImageId, InstanceFacts, PixelSpacing, Raster};
 
 /// A kind of picture file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +85,10 @@ pub(crate) fn decode(
     partial.facts.rows_px = Some(picture.rows);
     partial.facts.columns_px = Some(picture.columns);
     let hints = [context.hints.pixel_spacing_um, context.hints.pixel_aspect_ppm].map(|hint| hint.map(u32::to_le_bytes));
-    let head = [b"aortica picture 1", kind.name().as_bytes()];
+    let head = [b"aortica picture 2", kind.name().as_bytes()];
     let hints = hints.iter().map(|hint| hint.as_ref().map_or(&[][..], |bytes| &bytes[..]));
     let fields = head.into_iter().chain(hints).chain(parts.iter().map(|part| &part[..]));
-    partial.image_id = Some(ImageId::from_digest(Digest::of_fields(fields)));
+    partial.image_id = Some(ImageId::of_fields(fields));
     // Levels of 8 bit lie 257 apart: judged by their high bytes they are the file's own steps, and 16-bit ones nearly so.
     blank::bulk(&picture.levels, |level| i32::from(level / 257))?;
     let mut spacing =
