@@ -38,6 +38,11 @@ class Shards:
                 self.known.add(last)
         self.ends = np.cumsum([len(shard[0]) for shard in self.shards])
 
+    def distinct(self):
+        """Samples that are not a link to another one: a folder may be linked to weigh more."""
+        files = {last.resolve() for last in self.known}
+        return sum(len(np.load(file, mmap_mode="r")) for file in files)
+
     def __len__(self):
         return int(self.ends[-1]) if len(self.shards) else 0
 
@@ -126,7 +131,7 @@ def train(options, network, parts, loss_of, validate):
             "optimiser": optimiser.state_dict(),
             "step": step,
             "samples": seen,
-            "distinct_samples": len(shards),
+            "distinct_samples": shards.distinct(),
             "validation": metrics,
         }
         partial = checkpoint.with_suffix(".partial")

@@ -115,17 +115,15 @@ class Ceiling:
 
 
 def score(options, images, lake):
-    """One run of `aortica score` into a new lake."""
-    shutil.rmtree(lake, ignore_errors=True)
-    Path(f"{lake}.key").unlink(missing_ok=True)
+    """One run of `aortica score` into a new lake. It must not lie where one was deleted a moment ago: file systems are slow there."""
     command = [options.aortica, "score", images, "--lake", lake, "--pipeline", options.pipeline]
     command += ["--threads", options.cores, "--json"]
     run = measure.run(command, options.work / "aortica.log", {"ORT_DYLIB_PATH": str(options.runtime)})
     return run, json.loads(run.stdout)
 
 
-def of_aortica(options, images, count, networks_alone_s):
-    run, report = score(options, images, options.work / "lake")
+def of_aortica(options, images, count, networks_alone_s, lake):
+    run, report = score(options, images, lake)
     opened = report["opened"]
     if opened != count:
         raise SystemExit(f"aortica read {opened} of {count} images")
@@ -166,11 +164,11 @@ def of_peer(options, images, batch):
     }
 
 
-def agreement(options):
+def agreement(options, lake):
     """AAC-24 of both, file by file."""
     sql = f"""SELECT s.uri, r.status, r.fail_reason, r.aac24_total, {", ".join(f"r.{g}" for g in GRADES)}
         FROM readings r JOIN sources s ON r.item_id = s.item_id"""
-    command = [options.aortica, "query", "--lake", options.work / "lake", "--with-sources", "--format", "csv", sql]
+    command = [options.aortica, "query", "--lake", lake, "--with-sources", "--format", "csv", sql]
     ours = csv.DictReader(io.StringIO(measure.run(command, options.work / "query.log").stdout))
     ours = {row["uri"].rsplit("/", 1)[-1]: row for row in ours}
     theirs = {row["file"]: row for row in csv.DictReader((options.work / "peer.csv").open())}
@@ -322,6 +320,8 @@ def table(record):
 def main():
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
+    lakes = options.work / "lakes"
+    shutil.rmtree(lakes, ignore_errors=True)
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     if len(cores) < options.cores:
         raise SystemExit(f"{options.cores} cores are asked for, {len(cores)} may be used")
@@ -353,11 +353,11 @@ def main():
                 "images": options.images,
                 "ceiling": ceiling.at_best(),
                 "networks_alone_cpu_ms_per_image": 1000 * alone,
-                "aortica": of_aortica(options, images, options.images, alone),
+                "aortica": of_aortica(options, images, options.images, alone, lakes / str(number)),
                 "peer": of_peer(options, images, peer_batch),
             }
         )
-    agreed = agreement(options)
+    agreed = agreement(options, lakes / "1")
     say("speed of the simulator")
     phantoms = phantom_rates(options)
     memory = None
@@ -366,13 +366,12 @@ def main():
         many = options.work / "copies"
         shutil.rmtree(many, ignore_errors=True)
         try:
-            run, report = score(options, cohort.copies(images, options.memory_images, many), options.work / "lake-memory")
+            run, report = score(options, cohort.copies(images, options.memory_images, many), lakes / "memory")
         finally:
             shutil.rmtree(many, ignore_errors=True)
         if report["opened"] != options.memory_images:
             raise SystemExit(f"aortica read {report['opened']} of {options.memory_images} images")
         memory = {"images": options.memory_images, "peak_mib": run.peak_mib, "images_per_s": options.memory_images / run.wall_s}
-        shutil.rmtree(options.work / "lake-memory")
     record = {
         "facts": known,
         "limits": LIMITS,

@@ -110,16 +110,18 @@ pub fn find_calcium(
         }
     };
     let walls = Wall::ALL.map(|wall| {
-        let own_side = |pixel: usize| {
-            let column = (pixel % REGION_WIDTH) as f64;
-            match wall {
-                Wall::Anterior => column <= midline.column,
-                Wall::Posterior => column >= midline.column,
-            }
+        let own_side = match wall {
+            Wall::Anterior => 0..(midline.column.floor() + 1.0).clamp(0.0, REGION_WIDTH as f64) as usize,
+            Wall::Posterior => midline.column.ceil().clamp(0.0, REGION_WIDTH as f64) as usize..REGION_WIDTH,
         };
-        let seen = |pixel: usize| state[pixel] == PixelState::Valid && own_side(pixel);
+        let own_pixels = |row: usize| row * REGION_WIDTH + own_side.start..row * REGION_WIDTH + own_side.end;
         let channel = channel(wall);
-        let mut mask: Vec<bool> = (0..REGION_PIXELS).map(|i| channel[i] >= threshold && seen(i)).collect();
+        let mut mask = vec![false; REGION_PIXELS];
+        for row in 0..REGION_HEIGHT {
+            for i in own_pixels(row) {
+                mask[i] = (channel[i] >= threshold) & (state[i] == PixelState::Valid);
+            }
+        }
         let (short, deposits): (Vec<Deposit>, Vec<Deposit>) = connected(&mask, channel)
             .into_iter()
             .partition(|d| lengths.nominal_mm(wall, d.first_row..=d.last_row) < rules.min_plaque_mm);
@@ -128,12 +130,8 @@ pub fn find_calcium(
         }
         // What was dropped as too short stays just below the threshold.
         let height = |i: usize| if mask[i] { channel[i] } else { channel[i].min(threshold * 0.999) };
-        let row_peak = (0..REGION_HEIGHT)
-            .map(|row| {
-                let pixels = row * REGION_WIDTH..(row + 1) * REGION_WIDTH;
-                pixels.filter(|&i| seen(i)).map(height).fold(0.0, f32::max)
-            })
-            .collect();
+        let seen = |i: usize| if state[i] == PixelState::Valid { height(i) } else { 0.0 };
+        let row_peak = (0..REGION_HEIGHT).map(|row| own_pixels(row).map(seen).fold(0.0, f32::max)).collect();
         WallCalcium { mask, row_peak, deposits }
     });
     Ok(Calcium { midline, walls })

@@ -152,6 +152,7 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     let mut picture = vec![0f32; down.taps.len() * across.taps.len()];
     // Room beyond the last column for taps of weight 0.
     let mut sum = vec![0f32; width + NARROW_TAPS];
+    let widest = across.widest();
     for (taps, line) in down.taps.iter().zip(picture.chunks_exact_mut(across.taps.len())) {
         let row = |offset: usize| raster.row((taps.first + offset) as u32);
         let whole = &mut sum[..width];
@@ -169,7 +170,7 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
                 }
             }
         }
-        match across.widest() {
+        match widest {
             1 => across.gather::<1>(&sum, line),
             2 => across.gather::<2>(&sum, line),
             3 => across.gather::<3>(&sum, line),

@@ -45,9 +45,12 @@ pub(crate) fn render_luminance(stored: Stored, module: &PixelModule) -> Result<R
 
 /// Replaces each code by its level; there is a level for every code.
 pub(super) fn look_up(stored: Stored, levels: &[u16], module: &PixelModule) -> Raster {
+    // A level for every value of 16 bits: no look-up needs a check of its bounds.
+    let mut table = [0_u16; 1 << 16];
+    table[..levels.len()].copy_from_slice(levels);
     let mut codes = stored.codes;
     for code in &mut codes {
-        *code = levels[usize::from(*code)];
+        *code = table[usize::from(*code)];
     }
     Raster::new(module.columns, module.rows, codes)
 }
