@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 10, unit 25 (of it 15 to build), smoke 4.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), smoke 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -11,8 +11,11 @@ fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
 #[allow(clippy::disallowed_methods)]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    if let Some(head) = output_of("git", &["rev-parse", "--git-path", "HEAD"]) {
-        println!("cargo::rerun-if-changed={head}");
+    // HEAD names a branch; its log grows with every commit.
+    for file in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = output_of("git", &["rev-parse", "--path-format=absolute", "--git-path", file]) {
+            println!("cargo::rerun-if-changed={path}");
+        }
     }
     let commit = output_of("git", &["describe", "--always", "--abbrev=10"]).unwrap_or_else(|| "unknown".to_owned());
     let compiler = output_of(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned()), &["--version"]);
