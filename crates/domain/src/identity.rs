@@ -118,8 +118,7 @@ named_id!(
 
 impl ImageId {
     /// Id of several fields. Each is preceded by its length, so that ("ab", "c") differs from ("a", "bc"). BLAKE3, because
-    /// every pixel of every image passes through it: SHA-256 costs three times as much where the processor has
-    /// instructions for it, and fifteen times where it has not.
+    /// every pixel of every image passes through it, and SHA-256 is slow where the processor has no instructions for it.
     pub fn of_fields<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> ImageId {
         let mut hasher = blake3::Hasher::new();
         for field in fields {

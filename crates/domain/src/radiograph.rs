@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn many_samples_at_once_are_those_one_by_one() {
+        let raster =
+            Raster::new(37, 23, (0..37 * 23u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 16) as u16).collect());
+        let share = |i: u32, side: f32| 0.02 + (i.wrapping_mul(40_503) % 1000) as f32 / 1000.0 * (side - 1.1);
+        let points: [(f32, f32); 200] = std::array::from_fn(|i| (share(i as u32, 37.0), share(7 * i as u32 + 3, 23.0)));
+        assert!(points.iter().all(|(x, y)| raster.holds_sample(Point::new(f64::from(*x), f64::from(*y)))));
+        let mut sums = [1.0; 200];
+        raster.add_samples(&points, &mut sums);
+        for ((x, y), sum) in points.iter().zip(sums) {
+            assert_eq!(sum, 1.0 + raster.sample(*x, *y), "{x} {y}");
+        }
+        assert!(!raster.holds_sample(Point::new(36.0, 5.0)) && !raster.holds_sample(Point::new(5.0, 22.0)));
+    }
+
+    #[test]
     fn aspect_comes_from_millimetres_first() {
         let both = PixelSpacing { row_mm: Some(0.3), column_mm: Some(0.2), aspect: Some(9.0) };
         assert!((both.aspect_or_square() - 1.5).abs() < 1e-12);

@@ -28,8 +28,6 @@ mod distributed_tests;
 mod error;
 pub mod job;
 pub mod ledger;
-#[cfg(test)]
-mod measurements;
 pub mod metrics;
 pub mod pipeline;
 pub mod progress;

@@ -158,12 +158,29 @@ fn settings_out_of_range_and_devices_that_are_not_there_are_refused() {
     let wrong = |config: SessionConfig| refused(manifest("scale"), config);
     let Some(error) = wrong(SessionConfig { threads: 0, ..prompt() }) else { return };
     assert!(error.to_string().contains("threads must be 1 to 256"), "{error}");
+    let error = wrong(SessionConfig { runners: 257, ..prompt() }).unwrap();
+    assert!(error.to_string().contains("runners must be 1 to 256"), "{error}");
     let error = wrong(SessionConfig { queue_rows: 15, ..prompt() }).unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
     // The pinned library is the CPU build.
     let error = wrong(SessionConfig { device: Device::Cuda(0), ..prompt() }).unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
     assert!(error.to_string().contains("cannot use CUDA device 0"), "{error}");
+}
+
+#[tokio::test]
+async fn several_runners_answer_as_one_does() {
+    let Some(runtime) = runtime() else { return };
+    let config = |runners| SessionConfig { runners, queue_rows: 256, ..prompt() };
+    let start = |runners| Session::start(&runtime, manifest("conv"), config(runners)).unwrap();
+    let (one, three) = (start(1), start(3));
+    let frames: Vec<_> = (0..40).map(|seed| pictures(1 + seed as usize % 4, &[1, 24, 16], seed)).collect();
+    let answers = futures::future::join_all(frames.iter().map(|frame| three.infer(frame.clone().into()))).await;
+    for (frame, answer) in frames.iter().zip(answers) {
+        let expected = one.infer(frame.clone().into()).await.unwrap();
+        assert_eq!(answer.unwrap()[0].bytes(), expected[0].bytes());
+    }
+    assert_eq!(three.pending_rows(), 0);
 }
 
 #[tokio::test]
