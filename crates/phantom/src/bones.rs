@@ -8,16 +8,46 @@ use crate::spine::{Body, L1, L5, S1, T12};
 
 pub(crate) fn lay_bones(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     let density = scene.spine.density;
+    let joined = Joined::draw(random);
     for (index, body) in scene.spine.bodies.iter().enumerate() {
-        lay_body(canvas, body, density * body.density, index == S1, random);
+        lay_body(canvas, body, density * body.density, (index == S1).then_some(joined), random);
+    }
+    for index in L5..T12 {
+        lay_vacuum(canvas, scene, index, random);
     }
     for index in L5..scene.spine.bodies.len() {
         lay_arch(canvas, scene, index, random);
     }
-    lay_sacrum(canvas, scene, random);
+    lay_sacrum(canvas, scene, joined, random);
     for index in T12 - 1..scene.spine.bodies.len() {
         if index >= T12 {
             lay_ribs(canvas, scene, index, random);
+        }
+    }
+}
+
+/// How the first sacral body is joined to the second. In some people a remnant of the disc stays between two end plates, and
+/// S1 looks much like a lumbar body; in others the sacrum is one bone, in whose shade little shows. Naming levels on a film
+/// that is cut above the lower ribs rests on telling S1 from L5, so the simulator shows the whole range.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined {
+    /// How much S1 stands apart: 0 fused, 1 a body of its own.
+    apart: f64,
+    /// Strength of the outline of the bone below S1.
+    outline: f64,
+    /// Thickness of the remnant disc, mm.
+    gap_mm: f64,
+    /// Length of the remnant disc over the depth of the bone there.
+    reach: f64,
+}
+
+impl Joined {
+    fn draw(random: &mut Random) -> Joined {
+        Joined {
+            apart: random.unit(),
+            outline: random.between(0.2, 1.1),
+            gap_mm: random.between(1.2, 4.5),
+            reach: random.between(0.45, 1.0),
         }
     }
 }
@@ -73,12 +103,13 @@ fn rounded(d: [f64; 4], radius: f64) -> f64 {
     if low < radius && high < radius { radius - a.hypot(b) } else { low.min(high) }
 }
 
-/// A body between its plates; the sacrum's first has neither walls nor a lower plate.
-pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: bool, random: &mut Random) {
+/// A body between its plates; the sacrum's first (`sacral`) has as much of walls and lower plate as it stands apart.
+pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: Option<Joined>, random: &mut Random) {
+    let apart = sacral.map_or(1.0, |joined| joined.apart);
     let borders = Borders::of(body);
     // width along the beam about 1.35 of the depth; the cross-section is a flattened oval
     let width = body.depth * 1.35;
-    let spongy = 0.0056 * density.sqrt() * width * if sacral { 0.45 } else { 1.0 } * random.between(0.55, 1.15);
+    let spongy = 0.0056 * density.sqrt() * width * (0.45 + 0.55 * apart) * random.between(0.55, 1.15);
     let shell = 0.14 * density * body.wall;
     let plate = 0.44 * density * random.between(0.85, 1.15);
     let texture = Wander::new(random, 400.0, 1.6);
@@ -105,13 +136,15 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
         // vertical trabeculae make fine columns, with slow mottling
         let grain = 0.06 * texture.at(across + 150.0 + texture_phase + 0.25 * coarse.at(along + 200.0))
             + 0.06 * coarse.at(across * 0.8 + along * 0.6 + 200.0);
-        let foot = if sacral { smoothstep(0.0, 0.75 * body.height, d[3]) } else { 1.0 };
+        // a fused body has no lower end: it fades into the bone below
+        let foot = apart + (1.0 - apart) * smoothstep(0.0, 0.75 * body.height, d[3]);
         let mut tau = spongy * section * (1.0 + grain) * foot;
         let front = (-(d[0] - 0.6).powi(2) / 0.32).exp();
         let back = (-(d[1] - 0.6).powi(2) / 0.4).exp();
         tau += shell * (front + 0.5 * back) * (1.0 + 0.4 * coarse.at(along + 300.0)).max(0.0);
         for (k, sign) in [(2, -1.0), (3, 1.0)] {
-            if (sacral && k == 3) || d[k] > 9.0 {
+            let plate = if k == 3 { plate * apart } else { plate };
+            if plate <= 0.0 || d[k] > 9.0 {
                 continue;
             }
             // the plate is denser at its rim, patchy along its course
@@ -126,7 +159,7 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: b
         }
         (tau * enter) as f32
     });
-    lay_ragged_plates(canvas, body, density, sacral, random);
+    lay_ragged_plates(canvas, body, density, sacral.is_some(), random);
     for (k, toward) in [(0usize, 1.0), (1usize, -1.0)] {
         let size = body.osteophyte[k];
         if size > 0.6 {
@@ -274,8 +307,24 @@ fn lay_spinous_process(canvas: &mut Canvas, scene: &Scene, index: usize, random:
     canvas.stroke(&curve(&outline, 0.5), Profile::Solid, |_| 0.8, fade);
 }
 
+/// Gas in a worn disc: a dark cleft between plates that are close together.
+fn lay_vacuum(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Random) {
+    let (front, back) = scene.spine.disc_line(index);
+    let (above, below) = (&scene.spine.bodies[index], &scene.spine.bodies[index - 1]);
+    let thick = 0.5 * ((above.corners[2] - below.corners[0]).length() + (above.corners[3] - below.corners[1]).length());
+    let worn = smoothstep(0.26, 0.08, thick / above.height) * above.ragged;
+    if !random.chance(0.6 * worn) {
+        return;
+    }
+    let (from, to) = (random.between(0.05, 0.4), random.between(0.6, 0.97));
+    let line = [front.lerp(back, from), front.lerp(back, 0.5), front.lerp(back, to)];
+    let half = (0.32 * thick).max(0.5);
+    let strength = random.between(0.08, 0.3);
+    canvas.stroke(&curve(&line, 0.5), Profile::Solid, |_| half, |t| -strength * (std::f64::consts::PI * t).sin().powf(0.4));
+}
+
 /// The sacrum below its first end plate, and the coccyx.
-fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
+fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, joined: Joined, random: &mut Random) {
     let s1 = &scene.spine.bodies[S1];
     let density = scene.spine.density;
     let [front_top, back_top, ..] = s1.corners;
@@ -304,16 +353,23 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
         front.push(at + f);
         back.push(at - f);
         thickness.push(depth);
-        // remains of the discs
-        if k < 4 {
-            let line = [at + f * 0.95, at - f * 0.5];
-            canvas.stroke(&line, Profile::Solid, |_| 0.8, |_| 0.15 * density);
+        // remains of the discs: between S1 and S2 a gap with the plate of S2 below it, lower down a seam
+        let line = [at + f * 0.95, at + f * (0.95 - 1.9 * joined.reach)];
+        if k == 0 {
+            let gap = upward(tilt) * -joined.gap_mm;
+            let strength = joined.apart * density;
+            canvas.stroke(&line.map(|p| p + gap * 0.5), Profile::Solid, |_| 0.5 * joined.gap_mm, |_| -0.16 * strength);
+            canvas.stroke(&line.map(|p| p + gap), Profile::Solid, |_| 0.8, |_| (0.06 + 0.2 * joined.apart) * density);
+        } else if k < 4 {
+            canvas.stroke(&line, Profile::Solid, |_| 0.8, |_| 0.17 * density * joined.outline);
         }
     }
     let front_line = curve(&front, 0.6);
     let back_line = curve(&back, 0.6);
-    canvas.stroke(&front_line, Profile::Solid, |_| 1.0, |t| 0.27 * density * (1.0 - 0.3 * t));
-    canvas.stroke(&back_line, Profile::Solid, |_| 1.1, |t| 0.2 * density * (1.0 - 0.4 * t));
+    canvas.stroke(&front_line, Profile::Solid, |_| 1.0, |t| {
+        0.3 * joined.outline * density * (1.0 - 0.3 * t)
+    });
+    canvas.stroke(&back_line, Profile::Solid, |_| 1.1, |t| 0.22 * joined.outline * density * (1.0 - 0.4 * t));
     let middle: Vec<Mm> = front.iter().zip(&back).map(|(a, b)| a.lerp(*b, 0.5)).collect();
     let widths: Vec<f64> = front.iter().zip(&back).map(|(a, b)| 0.5 * (*a - *b).length()).collect();
     let body = curve(&middle, 0.6);
@@ -324,6 +380,23 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
         widths[i] + (k - i as f64) * (widths[i + 1] - widths[i])
     };
     canvas.stroke(&body, Profile::Solid, half, |t| 0.19 * density * smoothstep(0.0, 0.12, t) * (1.0 - 0.3 * t));
+    // the ala of either side, seen through the bodies: a shade with an oblique upper edge that starts on S1 or below it
+    for _ in 0..2 {
+        let from = s1.at(random.between(0.0, 0.35), random.between(0.35, 1.3));
+        let to = s1.at(random.between(0.85, 1.5), random.between(0.2, 1.2));
+        let (along, below) = ((to - from).unit(), upward(s1.tilt) * -1.0);
+        let (length, tall) = ((to - from).length(), random.between(14.0, 34.0));
+        let strength = random.between(0.02, 0.14) * density;
+        let far = from + below * tall;
+        canvas.fill(&[from, to, far, to + below * tall], 1.0, |p| {
+            let r = p - from;
+            let q = r.dot(along) / length;
+            let depth = along.anterior_normal().dot(r) * along.anterior_normal().dot(below).signum();
+            let sides = smoothstep(-0.02, 0.04, q) * smoothstep(1.02, 0.8, q);
+            (strength * sides * smoothstep(-0.4, 0.6, depth) * smoothstep(tall, 0.3 * tall, depth)) as f32
+        });
+        canvas.stroke(&[from, to], Profile::Solid, |_| 0.7, |t| 0.8 * strength * (std::f64::consts::PI * t).sin());
+    }
     // median crest and arches behind
     let crest: Vec<Mm> = back.iter().take(5).enumerate().map(|(k, p)| *p + mm(10.0 - k as f64, -2.0)).collect();
     canvas.stroke(

@@ -165,7 +165,7 @@ fn frontal(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
         let x = spine(y);
         tilt = 0.6 * tilt + random.normal(0.0, 0.02);
         let shape = body(mm(x, y), (half, tall), tilt, 0.09 * half, random);
-        lay_body(fine, &shape, density, false, random);
+        lay_body(fine, &shape, density, None, random);
         for side in [-1.0, 1.0] {
             let strength = 0.22 * density * random.between(0.7, 1.2);
             // pedicle seen end on
@@ -276,7 +276,7 @@ fn chest(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
     for k in 0..11 {
         let y = apex + 2.0 + 22.0 * f64::from(k);
         let shape = body(mm(random.normal(0.0, 0.5), y), (14.5, 18.0), 0.0, 1.2, random);
-        lay_body(fine, &shape, 0.6, false, random);
+        lay_body(fine, &shape, 0.6, None, random);
         for side in [-1.0, 1.0] {
             let out = 60.0 + 60.0 * (f64::from(k) / 5.0).min(1.0);
             let knots = [
@@ -350,7 +350,7 @@ fn cervical(coarse: &mut Canvas, fine: &mut Canvas, random: &mut Random) {
         let slope = (axis(y + 5.0) - axis(y - 5.0)) / 10.0;
         let half = 8.3 + 0.35 * f64::from(level);
         let shape = body(mm(axis(y), y), (half, height), slope.atan(), 0.6, random);
-        lay_body(fine, &shape, 1.6 * density, false, random);
+        lay_body(fine, &shape, 1.6 * density, None, random);
         let behind = axis(y) + half;
         let strength = 0.2 * density * random.between(0.8, 1.2);
         let facet = [mm(behind + 2.0, y - 0.6 * height), mm(behind + 9.0, y + 0.5 * height)];

@@ -130,9 +130,9 @@ impl Spine {
             depth: s1_depth,
             osteophyte: [osteophytes * random.between(0.0, 1.0), 0.0],
             double_contour: 0.0,
-            wall: 0.0,
+            wall: wall * random.between(0.3, 1.0),
             ragged,
-            density: 0.9,
+            density: random.between(0.75, 1.0),
         });
         for index in 1..BODIES {
             let lumbar = index <= L1;
