@@ -4,7 +4,7 @@ use crate::refusal::Refusal;
 use domain::ExcludeReason;
 
 /// At most this many pixels are looked at, evenly spread over the picture.
-const SAMPLES: usize = 1 << 16;
+const SAMPLES: usize = 1 << 15;
 /// Share of the pixels that is left out at each end, so that a marker in a black picture does not make it a picture.
 const TAIL: f64 = 0.001;
 
@@ -15,16 +15,19 @@ pub(crate) struct Bulk {
     pub high: u16,
 }
 
-/// Finds the bulk of a picture.
+/// Finds the bulk of a picture of `count` codes, of which `sample` gives every so-many-th.
 ///
 /// # Errors
 /// Excluded as blank when the bulk spans at most two steps of the stored values (a black exposure with a bit of noise in the
 /// last place), or no step where there are only a few levels.
-pub(crate) fn bulk(codes: &[u16], value: impl Fn(u16) -> i32) -> Result<Bulk, Refusal> {
-    let stride = codes.len().div_ceil(SAMPLES).max(1);
+pub(crate) fn bulk(
+    count: usize,
+    sample: impl Fn(usize) -> Vec<u16>,
+    value: impl Fn(u16) -> i32,
+) -> Result<Bulk, Refusal> {
     // An odd stride does not keep to the same columns of a picture whose width is even.
-    let stride = stride | 1;
-    let sample: Vec<u16> = codes.iter().step_by(stride).copied().collect();
+    let stride = count.div_ceil(SAMPLES).max(1) | 1;
+    let sample = sample(stride);
     // Counted instead of sorted: how often each value occurs, from the lowest to the highest.
     let (lowest, highest) = sample.iter().fold((i32::MAX, i32::MIN), |(low, high), &code| {
         let value = value(code);
@@ -43,7 +46,7 @@ pub(crate) fn bulk(codes: &[u16], value: impl Fn(u16) -> i32) -> Result<Bulk, Re
     let steps_down = counts.iter().rev().scan(0, beyond_tail).position(|found| found).unwrap_or(0);
     let code_of = |wanted: i32| sample.iter().copied().find(|&code| value(code) == wanted).unwrap_or(sample[0]);
     let (low, high) = (code_of(lowest + steps_up as i32), code_of(highest - steps_down as i32));
-    let tolerance = if codes.iter().step_by(stride).any(|&code| code > 15) { 2 } else { 0 };
+    let tolerance = if sample.iter().any(|&code| code > 15) { 2 } else { 0 };
     if value(high) - value(low) <= tolerance {
         return Err(Refusal::exclude(ExcludeReason::Blank, "the picture is all of one grey"));
     }

@@ -320,7 +320,12 @@ fn lay_vacuum(canvas: &mut Canvas, scene: &Scene, index: usize, random: &mut Ran
     let line = [front.lerp(back, from), front.lerp(back, 0.5), front.lerp(back, to)];
     let half = (0.32 * thick).max(0.5);
     let strength = random.between(0.08, 0.3);
-    canvas.stroke(&curve(&line, 0.5), Profile::Solid, |_| half, |t| -strength * (std::f64::consts::PI * t).sin().powf(0.4));
+    canvas.stroke(
+        &curve(&line, 0.5),
+        Profile::Solid,
+        |_| half,
+        |t| -strength * (std::f64::consts::PI * t).sin().powf(0.4),
+    );
 }
 
 /// The sacrum below its first end plate, and the coccyx.
@@ -366,9 +371,7 @@ fn lay_sacrum(canvas: &mut Canvas, scene: &Scene, joined: Joined, random: &mut R
     }
     let front_line = curve(&front, 0.6);
     let back_line = curve(&back, 0.6);
-    canvas.stroke(&front_line, Profile::Solid, |_| 1.0, |t| {
-        0.3 * joined.outline * density * (1.0 - 0.3 * t)
-    });
+    canvas.stroke(&front_line, Profile::Solid, |_| 1.0, |t| 0.3 * joined.outline * density * (1.0 - 0.3 * t));
     canvas.stroke(&back_line, Profile::Solid, |_| 1.1, |t| 0.22 * joined.outline * density * (1.0 - 0.4 * t));
     let middle: Vec<Mm> = front.iter().zip(&back).map(|(a, b)| a.lerp(*b, 0.5)).collect();
     let widths: Vec<f64> = front.iter().zip(&back).map(|(a, b)| 0.5 * (*a - *b).length()).collect();

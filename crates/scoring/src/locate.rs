@@ -89,19 +89,35 @@ impl Axis {
         self.taps.iter().map(|taps| taps.weights.len()).max().unwrap_or(0)
     }
 
-    /// Weighs `source` for each target pixel, when none has more than `N` taps. `source` goes on for `N` values at its end.
-    fn gather<const N: usize>(&self, source: &[f32], target: &mut [f32]) {
+    /// Weighs the lines of `source` for each target pixel, when none has more than `N` taps. `source` goes on for `N` values
+    /// at its end.
+    fn gather<const N: usize>(&self, source: &[Lines], target: &mut [Lines]) {
         for (pixel, taps) in target.iter_mut().zip(&self.taps) {
             let window = &source[taps.first..taps.first + N];
-            *pixel = window.iter().zip(&taps.narrow[..N]).map(|(s, w)| s * w).sum();
+            *pixel = weighed(window.iter().zip(&taps.narrow[..N]));
         }
     }
 
-    fn gather_any(&self, source: &[f32], target: &mut [f32]) {
+    fn gather_any(&self, source: &[Lines], target: &mut [Lines]) {
         for (pixel, taps) in target.iter_mut().zip(&self.taps) {
-            *pixel = source[taps.first..].iter().zip(&taps.weights).map(|(s, w)| s * w).sum();
+            *pixel = weighed(source[taps.first..].iter().zip(&taps.weights));
         }
     }
+}
+
+/// A column of the lines that are worked on together: all have the same taps, which are then looked up once for them.
+type Lines = [f32; LINES];
+const LINES: usize = 4;
+
+#[inline]
+fn weighed<'a>(terms: impl Iterator<Item = (&'a Lines, &'a f32)>) -> Lines {
+    let mut sums = [0.0; LINES];
+    for (values, weight) in terms {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value * weight;
+        }
+    }
+    sums
 }
 
 impl Taps {
@@ -149,41 +165,39 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     let down = Axis::letterbox(height, STAGE_HEIGHT, scale * aspect);
 
     // Rows first: whole rows are added up without gaps in memory, and what is left to shrink across is small.
-    let mut picture = vec![0f32; down.taps.len() * across.taps.len()];
+    let columns = across.taps.len();
+    let mut picture = vec![0f32; down.taps.len() * columns];
+    let mut sum = vec![0f32; width];
     // Room beyond the last column for taps of weight 0.
-    let mut sum = vec![0f32; width + NARROW_TAPS];
+    let mut sums = vec![[0f32; LINES]; width + NARROW_TAPS];
+    let mut shrunk = vec![[0f32; LINES]; columns];
     let widest = across.widest();
-    for (taps, line) in down.taps.iter().zip(picture.chunks_exact_mut(across.taps.len())) {
-        let row = |offset: usize| raster.row((taps.first + offset) as u32);
-        let whole = &mut sum[..width];
-        match taps.weights[..] {
-            [a] => weigh(whole, [a], [row(0)]),
-            [a, b] => weigh(whole, [a, b], [row(0), row(1)]),
-            [a, b, c] => weigh(whole, [a, b, c], [row(0), row(1), row(2)]),
-            [a, b, c, d] => weigh(whole, [a, b, c, d], [row(0), row(1), row(2), row(3)]),
-            ref many => {
-                whole.fill(0.0);
-                for (offset, &weight) in many.iter().enumerate() {
-                    for (sum, &pixel) in whole.iter_mut().zip(row(offset)) {
-                        *sum += weight * f32::from(pixel);
-                    }
-                }
+    for (group, lines) in down.taps.chunks(LINES).zip(picture.chunks_mut(LINES * columns)) {
+        for (line, taps) in group.iter().enumerate() {
+            add_rows(raster, taps, &mut sum);
+            for (column, value) in sums.iter_mut().zip(&sum) {
+                column[line] = *value;
             }
         }
         match widest {
-            1 => across.gather::<1>(&sum, line),
-            2 => across.gather::<2>(&sum, line),
-            3 => across.gather::<3>(&sum, line),
-            4 => across.gather::<4>(&sum, line),
-            _ => across.gather_any(&sum, line),
+            1 => across.gather::<1>(&sums, &mut shrunk),
+            2 => across.gather::<2>(&sums, &mut shrunk),
+            3 => across.gather::<3>(&sums, &mut shrunk),
+            4 => across.gather::<4>(&sums, &mut shrunk),
+            _ => across.gather_any(&sums, &mut shrunk),
+        }
+        for (line, target) in lines.chunks_exact_mut(columns).enumerate() {
+            for (pixel, values) in target.iter_mut().zip(&shrunk) {
+                *pixel = values[line];
+            }
         }
     }
 
-    let (black, white) = grey_range(picture.iter().copied(), BLACK_SHARE, WHITE_SHARE);
+    let (black, white) = grey_range(&picture, BLACK_SHARE, WHITE_SHARE);
     let mut pixels = vec![0u8; STAGE_WIDTH * STAGE_HEIGHT];
     if white > black {
         let gain = 255.0 / (white - black);
-        for (row, line) in picture.chunks_exact(across.taps.len()).enumerate() {
+        for (row, line) in picture.chunks_exact(columns).enumerate() {
             let start = (down.start + row) * STAGE_WIDTH + across.start;
             for (target, &value) in pixels[start..start + line.len()].iter_mut().zip(line) {
                 *target = ((value - black) * gain + 0.5).clamp(0.0, 255.0) as u8;
@@ -192,6 +206,25 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
     }
     let to_stage = Affine::scale_then_shift(across.scale, down.scale, across.shift, down.shift);
     LocateInput { pixels, to_stage }
+}
+
+/// The rows of the picture that one row of the stage averages, added up with their weights.
+fn add_rows(raster: &Raster, taps: &Taps, sum: &mut [f32]) {
+    let row = |offset: usize| raster.row((taps.first + offset) as u32);
+    match taps.weights[..] {
+        [a] => weigh(sum, [a], [row(0)]),
+        [a, b] => weigh(sum, [a, b], [row(0), row(1)]),
+        [a, b, c] => weigh(sum, [a, b, c], [row(0), row(1), row(2)]),
+        [a, b, c, d] => weigh(sum, [a, b, c, d], [row(0), row(1), row(2), row(3)]),
+        ref many => {
+            sum.fill(0.0);
+            for (offset, &weight) in many.iter().enumerate() {
+                for (sum, &pixel) in sum.iter_mut().zip(row(offset)) {
+                    *sum += weight * f32::from(pixel);
+                }
+            }
+        }
+    }
 }
 
 /// Sum of a few rows, each with its weight, without writing any sum in between.
@@ -223,20 +256,29 @@ pub fn believable_aspect(aspect: f64) -> f64 {
 
 /// The grey levels below which the shares `low` and `high` of the values lie, 0..=65535, to one grey level.
 /// (0, 0) for no values.
-pub(crate) fn grey_range(values: impl Iterator<Item = f32>, low: f64, high: f64) -> (f32, f32) {
-    let mut histogram = vec![0u32; 65_536];
-    let mut count = 0u32;
-    for value in values {
-        histogram[usize::from((value + 0.5).clamp(0.0, 65_535.0) as u16)] += 1;
-        count += 1;
-    }
-    if count == 0 {
+///
+/// Counted in two rounds of 256 bins, which stay in the nearest cache where 65,536 would not: first the blocks of 256 levels
+/// in which the two ranks lie, then the levels within these.
+pub(crate) fn grey_range(values: &[f32], low: f64, high: f64) -> (f32, f32) {
+    if values.is_empty() {
         return (0.0, 0.0);
     }
-    // 256 levels together: most of the way to a rank is walked in these.
-    let coarse: Vec<u32> = histogram.chunks_exact(256).map(|levels| levels.iter().sum()).collect();
+    let count = values.len();
+    let level = |value: f32| (value + 0.5).clamp(0.0, 65_535.0) as u16;
+    // Neighbours are alike: four tables in turn, so that no addition waits for the one before.
+    let mut blocks = [[0u32; 256]; 4];
+    let (quads, rest) = values.as_chunks::<4>();
+    for quad in quads {
+        for (bins, value) in blocks.iter_mut().zip(quad) {
+            bins[usize::from(level(*value) >> 8)] += 1;
+        }
+    }
+    for value in rest {
+        blocks[0][usize::from(level(*value) >> 8)] += 1;
+    }
+    let blocks: [u32; 256] = std::array::from_fn(|bin| blocks.iter().map(|part| part[bin]).sum());
     // The first bin at which more than `rank` values lie in it or below, and how many lie below it.
-    let reach = |bins: &[u32], mut below: u32, rank: u32| {
+    let reach = |bins: &[u32; 256], mut below: u32, rank: u32| {
         for (bin, &n) in bins.iter().enumerate() {
             if below + n > rank {
                 return (bin, below);
@@ -245,13 +287,21 @@ pub(crate) fn grey_range(values: impl Iterator<Item = f32>, low: f64, high: f64)
         }
         (0, below)
     };
-    let level = |share: f64| {
-        let rank = (share * f64::from(count - 1)).round() as u32;
-        let (block, below) = reach(&coarse, 0, rank);
-        let (fine, _) = reach(&histogram[block << 8..(block + 1) << 8], below, rank);
-        (block << 8 | fine) as f32
+    let rank = |share: f64| (share * (count - 1) as f64).round() as u32;
+    let ends = [rank(low), rank(high)].map(|rank| (rank, reach(&blocks, 0, rank)));
+    let mut fine = [[0u32; 256]; 2];
+    for level in values.iter().map(|value| level(*value)) {
+        for (bins, (_, (block, _))) in fine.iter_mut().zip(&ends) {
+            if usize::from(level >> 8) == *block {
+                bins[usize::from(level & 255)] += 1;
+            }
+        }
+    }
+    let level = |end: usize| {
+        let (rank, (block, below)) = ends[end];
+        (block << 8 | reach(&fine[end], below, rank).0) as f32
     };
-    (level(low), level(high))
+    (level(0), level(1))
 }
 
 /// Reads the 26 corners off the network's heatmaps.
@@ -481,6 +531,21 @@ mod tests {
         assert!(rows(&tall).abs_diff(2 * rows(&input)) <= 2, "{} {}", rows(&tall), rows(&input));
         assert!(!input.is_blank() && prepare(&Raster::new(50, 50, vec![777; 2500]), 1.0).is_blank());
         assert_eq!(prepare(&gradient(300, 200), f64::NAN).to_stage, input.to_stage);
+    }
+
+    #[test]
+    fn the_grey_range_is_that_of_the_sorted_values() {
+        for (count, spread) in [(1u32, 1u32), (2, 65_535), (1000, 300), (5000, 65_535), (5000, 3)] {
+            let values: Vec<f32> =
+                (0..count).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 % spread as f32).collect();
+            let mut sorted: Vec<u16> = values.iter().map(|v| (v + 0.5) as u16).collect();
+            sorted.sort_unstable();
+            for (low, high) in [(0.005, 0.995), (0.0, 1.0), (0.5, 0.5)] {
+                let at = |share: f64| f32::from(sorted[(share * f64::from(count - 1)).round() as usize]);
+                assert_eq!(grey_range(&values, low, high), (at(low), at(high)), "{count} {spread}");
+            }
+        }
+        assert_eq!(grey_range(&[], 0.1, 0.9), (0.0, 0.0));
     }
 
     #[test]

@@ -235,7 +235,8 @@ impl Region {
             grey.extend(sums.iter().map(|sum| sum * weight));
             let centres =
                 (self.to_image(Point::new(0.0, row as f64)), self.to_image(Point::new(LAST_COLUMN, row as f64)));
-            if blank.is_empty() && raster.contains(centres.0) && raster.contains(centres.1) {
+            let inside = raster.contains(centres.0) && raster.contains(centres.1);
+            if inside && (blank.is_empty() || blank.spare(centres.0, centres.1)) {
                 state.extend([PixelState::Valid; REGION_WIDTH]);
             } else {
                 let centre = |column: usize| centres.0.lerp(centres.1, column as f64 / LAST_COLUMN);
@@ -243,8 +244,12 @@ impl Region {
             }
         }
         let valid: Vec<bool> = state.iter().map(|s| *s == PixelState::Valid).collect();
-        let seen = grey.iter().zip(&valid).filter_map(|(g, v)| v.then_some(*g));
-        let (black, white) = grey_range(seen, BLACK_SHARE, WHITE_SHARE);
+        let (black, white) = if valid.iter().all(|v| *v) {
+            grey_range(&grey, BLACK_SHARE, WHITE_SHARE)
+        } else {
+            let seen: Vec<f32> = grey.iter().zip(&valid).filter_map(|(g, v)| v.then_some(*g)).collect();
+            grey_range(&seen, BLACK_SHARE, WHITE_SHARE)
+        };
         let gain = if white > black { 255.0 / (white - black) } else { 0.0 };
         let stretch = |(g, v): (&f32, &bool)| if *v { ((g - black) * gain + 0.5).clamp(0.0, 255.0) as u8 } else { 0 };
         let pixels = grey.iter().zip(&valid).map(stretch).collect();

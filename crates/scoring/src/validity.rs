@@ -107,6 +107,20 @@ impl BlankAreas {
         !self.found
     }
 
+    /// Whether everything around a line from one point of the image to another shows anatomy.
+    pub fn spare(&self, from: Point<ImagePx>, to: Point<ImagePx>) -> bool {
+        // The cells around the line's box, one more on each side because `state` looks at the neighbours too.
+        let cells = |a: f64, b: f64, count: usize| {
+            let cell = |at: f64| ((at + 0.5).max(0.0) as usize / self.stride).min(count - 1);
+            (cell(a.min(b)).saturating_sub(1), (cell(a.max(b)) + 2).min(count))
+        };
+        let (left, right) = cells(from.x, to.x, self.columns);
+        let (top, bottom) = cells(from.y, to.y, self.rows);
+        (top..bottom).all(|row| {
+            self.cells[row * self.columns + left..row * self.columns + right].iter().all(|s| *s == PixelState::Valid)
+        })
+    }
+
     /// What the image shows at a point.
     pub fn state(&self, raster: &Raster, at: Point<ImagePx>) -> PixelState {
         let inside = |at: f64, side: u32| at > -0.5 && at < f64::from(side) - 0.5;
@@ -142,17 +156,23 @@ fn extreme_levels(grid: &[u16]) -> [Option<u16>; 2] {
     }
     let reach = (f64::from(high - low) * END_SHARE) as u16;
     let needed = (MIN_LEVEL_SHARE.min(MIN_METAL_SHARE) * grid.len() as f64).max(1.0) as u32;
-    // Only the levels near the ends are counted. Of levels equally frequent, the brightest.
-    let modal = |levels: std::ops::RangeInclusive<u16>| {
-        let first = *levels.start();
-        let mut counts = vec![0u32; levels.len()];
-        for value in grid.iter().filter(|value| levels.contains(value)) {
-            counts[usize::from(value - first)] += 1;
+    // Only the levels near the ends are counted: as distances from their end.
+    let mut counts = [(); 2].map(|()| vec![0u32; usize::from(reach) + 1]);
+    let [dark, bright] = &mut counts;
+    for &value in grid {
+        if value - low <= reach {
+            dark[usize::from(value - low)] += 1;
         }
-        let (place, &most) = counts.iter().enumerate().max_by_key(|(_, n)| **n)?;
-        (most >= needed).then_some(first + place as u16)
-    };
-    [modal(low..=low + reach), modal(high - reach..=high)]
+        if high - value <= reach {
+            bright[usize::from(high - value)] += 1;
+        }
+    }
+    // Of levels equally frequent, the brightest.
+    let modal = |place: Option<(usize, &u32)>| place.filter(|(_, most)| **most >= needed).map(|(at, _)| at as u16);
+    [
+        modal(dark.iter().enumerate().max_by_key(|(_, n)| **n)).map(|at| low + at),
+        modal(bright.iter().enumerate().rev().max_by_key(|(_, n)| **n)).map(|at| high - at),
+    ]
 }
 
 #[cfg(test)]
@@ -191,6 +211,22 @@ mod tests {
         assert_eq!(state(700.0, 700.0), PixelState::Valid);
         assert_eq!(state(-1.0, 700.0), PixelState::Outside);
         assert_eq!(state(100.0, 1400.0), PixelState::Outside);
+        // a line that is spared has no place that is not valid, and most lines are told apart
+        let mut spared = 0;
+        for i in 0..400u32 {
+            let (x, y) = (f64::from(i * 97 % 700), f64::from(i * 211 % 1400));
+            let (from, to) =
+                (Point::new(x, y), Point::new(x + 130.0, (y + f64::from(i % 40) - 20.0).clamp(0.0, 1399.0)));
+            if areas.spare(from, to) {
+                spared += 1;
+                let valid = (0..=130).all(|t| {
+                    state(from.lerp(to, f64::from(t) / 130.0).x, from.lerp(to, f64::from(t) / 130.0).y)
+                        == PixelState::Valid
+                });
+                assert!(valid, "from {from:?} to {to:?}");
+            }
+        }
+        assert!((150..400).contains(&spared), "{spared}");
     }
 
     #[test]

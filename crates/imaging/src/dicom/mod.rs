@@ -61,7 +61,8 @@ pub(crate) fn stored_values(bytes: &[u8], limits: &Limits) -> Result<StoredValue
     let module = PixelModule::read(&set)?;
     limits::check_pixels(module.rows, module.columns, limits)?;
     let stored = stored::read(&set, &module, whole_pixel_data(&set)?, file.syntax, limits)?;
-    let values = stored.codes.into_iter().map(|code| tone::stored_value(code, &module)).collect();
+    let codes = stored.map(|code| code);
+    let values = codes.into_iter().map(|code| tone::stored_value(code, &module)).collect();
     Ok(StoredValues { rows: module.rows, columns: module.columns, values })
 }
 

@@ -29,6 +29,6 @@ pub(crate) fn render(stored: Stored, set: &DataSet, module: &PixelModule) -> Res
             luminance(red, green, blue)
         })
         .collect();
-    blank::bulk(&stored.codes, |code| levels[usize::from(code)].into())?;
+    blank::bulk(stored.len(), |stride| stored.sample(stride), |code| levels[usize::from(code)].into())?;
     Ok(look_up(stored, &levels, module))
 }

@@ -12,21 +12,57 @@ use dicom_dictionary_std::tags;
 use std::borrow::Cow;
 
 /// One code a pixel: the stored bits, right-aligned and without sign. Of colour pictures, the luminance.
-pub(crate) struct Stored {
-    pub codes: Vec<u16>,
+pub(crate) enum Stored<'a> {
+    Codes(Vec<u16>),
+    /// Little-endian words as they lie in the file, whose lowest bits are the code: most radiographs. They are looked at a
+    /// few times before they become grey levels, and never copied.
+    Words {
+        words: &'a [[u8; 2]],
+        mask: u16,
+    },
+}
+
+impl Stored<'_> {
+    /// Every `stride`-th code.
+    pub fn sample(&self, stride: usize) -> Vec<u16> {
+        match self {
+            Stored::Codes(codes) => codes.iter().step_by(stride).copied().collect(),
+            Stored::Words { words, mask } => {
+                words.iter().step_by(stride).map(|word| u16::from_le_bytes(*word) & mask).collect()
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Stored::Codes(codes) => codes.len(),
+            Stored::Words { words, .. } => words.len(),
+        }
+    }
+
+    /// What becomes of each code.
+    pub fn map(self, level: impl Fn(u16) -> u16) -> Vec<u16> {
+        match self {
+            Stored::Codes(mut codes) => {
+                codes.iter_mut().for_each(|code| *code = level(*code));
+                codes
+            }
+            Stored::Words { words, mask } => words.iter().map(|word| level(u16::from_le_bytes(*word) & mask)).collect(),
+        }
+    }
 }
 
 /// Reads one frame.
 ///
 /// # Errors
 /// As the codec's; `UnsupportedPixels` where code stream and header contradict each other.
-pub(crate) fn read(
+pub(crate) fn read<'a>(
     set: &DataSet,
     module: &PixelModule,
-    pixel_data: &Value,
+    pixel_data: &Value<'a>,
     syntax: Syntax,
     limits: &Limits,
-) -> Result<Stored, Refusal> {
+) -> Result<Stored<'a>, Refusal> {
     if module.bits_allocated == 32 {
         return Err(Refusal::pixels("more than 16 bits allocated"));
     }
@@ -39,7 +75,7 @@ pub(crate) fn read(
             let (_, encoding) = set.bytes(tags::PIXEL_DATA).unwrap_or((bytes, Encoding::EXPLICIT_LITTLE));
             // Bytes written as words (OW) are swapped with them.
             let swapped = encoding.big_endian && set.vr(tags::PIXEL_DATA) == Some(*b"OW");
-            native(bytes, module, encoding, swapped)?
+            return native(bytes, module, encoding, swapped);
         }
         Value::Fragments(fragments) if !syntax.is_native() => {
             let stream: Cow<[u8]> = match fragments[..] {
@@ -52,7 +88,7 @@ pub(crate) fn read(
         Value::Fragments(_) => return Err(Refusal::syntax("encapsulated pixel data under a native transfer syntax")),
         _ => return Err(Refusal::syntax("native pixel data under an encapsulated transfer syntax")),
     };
-    Ok(Stored { codes })
+    Ok(Stored::Codes(codes))
 }
 
 fn unknown_syntax() -> Refusal {
@@ -81,7 +117,7 @@ impl Bits {
     }
 }
 
-fn native(bytes: &[u8], module: &PixelModule, encoding: Encoding, swapped: bool) -> Result<Vec<u16>, Refusal> {
+fn native<'a>(bytes: &'a [u8], module: &PixelModule, encoding: Encoding, swapped: bool) -> Result<Stored<'a>, Refusal> {
     const SHORT: Refusal = Refusal::truncated("fewer pixel data than rows and columns demand");
     let pixels = module.pixels();
     let bits = Bits::of(module);
@@ -90,7 +126,7 @@ fn native(bytes: &[u8], module: &PixelModule, encoding: Encoding, swapped: bool)
             return Err(Refusal::pixels("colours of one bit"));
         }
         let bytes = bytes.get(..pixels.div_ceil(8)).ok_or(SHORT)?;
-        return Ok((0..pixels).map(|at| u16::from(bytes[at / 8] >> (at % 8) & 1)).collect());
+        return Ok(Stored::Codes((0..pixels).map(|at| u16::from(bytes[at / 8] >> (at % 8) & 1)).collect()));
     }
     // Samples in the frame: in 4:2:2, two luminances share their two chrominances.
     let samples = match module.photometric {
@@ -110,15 +146,14 @@ fn native(bytes: &[u8], module: &PixelModule, encoding: Encoding, swapped: bool)
     let bytes = bytes.get(..length).ok_or(SHORT)?;
     if module.samples == 1 && module.bits_allocated == 16 {
         let (pairs, _) = bytes.as_chunks::<2>();
-        // The common case, without a shift for each pixel.
         if !encoding.big_endian && bits.shift == 0 {
-            return Ok(pairs.iter().map(|pair| u16::from_le_bytes(*pair) & bits.mask).collect());
+            return Ok(Stored::Words { words: pairs, mask: bits.mask });
         }
-        return Ok(if encoding.big_endian {
+        return Ok(Stored::Codes(if encoding.big_endian {
             pairs.iter().map(|pair| bits.take(u16::from_be_bytes(*pair))).collect()
         } else {
             pairs.iter().map(|pair| bits.take(u16::from_le_bytes(*pair))).collect()
-        });
+        }));
     }
     let sample = |at: usize| {
         bits.take(match (width, swapped) {
@@ -132,13 +167,13 @@ fn native(bytes: &[u8], module: &PixelModule, encoding: Encoding, swapped: bool)
             .map(|at| luminance(sample(at * step), sample(at * step + plane), sample(at * step + 2 * plane)))
             .collect()
     };
-    Ok(match (module.photometric, module.planar) {
+    Ok(Stored::Codes(match (module.photometric, module.planar) {
         (Photometric::Rgb, false) => rgb(1, 3),
         (Photometric::Rgb, true) => rgb(pixels, 1),
         (Photometric::Ybr, false) => (0..pixels).map(|at| sample(at * 3)).collect(),
         (Photometric::Ybr422, _) => (0..pixels).map(|at| sample(at / 2 * 4 + at % 2)).collect(),
         _ => (0..pixels).map(sample).collect(),
-    })
+    }))
 }
 
 fn encapsulated(stream: &[u8], module: &PixelModule, syntax: Syntax, limits: &Limits) -> Result<Vec<u16>, Refusal> {

@@ -26,7 +26,7 @@ use domain::Raster;
 /// Excluded as blank when the stored values are (nearly) all the same; `UnsupportedPixels` for look-up tables that
 /// contradict themselves.
 pub(crate) fn render(stored: Stored, set: &DataSet, module: &PixelModule) -> Result<Raster, Refusal> {
-    let bulk = blank::bulk(&stored.codes, |code| stored_value(code, module))?;
+    let bulk = blank::bulk(stored.len(), |stride| stored.sample(stride), |code| stored_value(code, module))?;
     let mut levels = levels(set, module, true)?;
     if levels[usize::from(bulk.low)] == levels[usize::from(bulk.high)] {
         levels = self::levels(set, module, false)?;
@@ -36,7 +36,7 @@ pub(crate) fn render(stored: Stored, set: &DataSet, module: &PixelModule) -> Res
 
 /// Grey levels of the luminance of a colour picture: the possible range of the stored bits over 0..=65535.
 pub(crate) fn render_luminance(stored: Stored, module: &PixelModule) -> Result<Raster, Refusal> {
-    blank::bulk(&stored.codes, i32::from)?;
+    blank::bulk(stored.len(), |stride| stored.sample(stride), i32::from)?;
     let highest = f64::from((1_u32 << module.bits_stored) - 1);
     let levels: Vec<u16> =
         (0..1_u32 << module.bits_stored).map(|code| (f64::from(code) / highest * 65535.0).round() as u16).collect();
@@ -48,30 +48,23 @@ pub(super) fn look_up(stored: Stored, levels: &[u16], module: &PixelModule) -> R
     // A level for every value of 16 bits: no look-up needs a check of its bounds.
     let mut table = [0_u16; 1 << 16];
     table[..levels.len()].copy_from_slice(levels);
-    let mut codes = stored.codes;
-    for code in &mut codes {
-        *code = table[usize::from(*code)];
-    }
-    Raster::new(module.columns, module.rows, codes)
+    Raster::new(module.columns, module.rows, stored.map(|code| table[usize::from(code)]))
 }
 
 /// Grey level of each stored code, `1 << bits_stored` of them. `with_voi` false leaves out VOI LUT and window.
 fn levels(set: &DataSet, module: &PixelModule, with_voi: bool) -> Result<Vec<u16>, Refusal> {
-    let values = modality_values(set, module)?;
-    let (lowest, highest) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+    let modality = Modality::read(set, module)?;
+    let (lowest, highest) = modality.range(module);
     let voi = if with_voi { Voi::read(set, lowest < 0.0)? } else { None };
     let voi = voi.unwrap_or(Voi::Range { lowest, highest });
     let inverse = module.photometric == Photometric::Monochrome1
         || set.code(tags::PRESENTATION_LUT_SHAPE).as_deref() == Some("INVERSE");
-    let levels = values
-        .into_iter()
-        .map(|value| {
-            // 0..=65535.5, so that adding a half and cutting off rounds
-            let level = (voi.apply(value) * 65535.0 + 0.5) as u16;
-            if inverse { 65535 - level } else { level }
-        })
-        .collect();
-    Ok(levels)
+    let level = |code: u32| {
+        // 0..=65535.5, so that adding a half and cutting off rounds
+        let level = (voi.apply(modality.apply(stored_value(code as u16, module))) * 65535.0 + 0.5) as u16;
+        if inverse { 65535 - level } else { level }
+    };
+    Ok((0..1u32 << module.bits_stored).map(level).collect())
 }
 
 /// The stored value of a code: its bits, with sign where the module says so.
@@ -84,16 +77,42 @@ pub(crate) fn stored_value(code: u16, module: &PixelModule) -> i32 {
     }
 }
 
-/// Output of the modality transformation by stored code.
-fn modality_values(set: &DataSet, module: &PixelModule) -> Result<Vec<f64>, Refusal> {
-    let stored = (0..1u32 << module.bits_stored).map(|code| f64::from(stored_value(code as u16, module)));
-    if let Some(item) = set.items(tags::MODALITY_LUT_SEQUENCE).first() {
-        let table = Table::read(item, module.signed)?;
-        return Ok(stored.map(|value| table.look_up(value)).collect());
+/// The modality transformation (PS3.3, C.11.1).
+enum Modality {
+    Table(Table),
+    Linear { slope: f64, intercept: f64 },
+}
+
+impl Modality {
+    fn read(set: &DataSet, module: &PixelModule) -> Result<Modality, Refusal> {
+        if let Some(item) = set.items(tags::MODALITY_LUT_SEQUENCE).first() {
+            return Ok(Modality::Table(Table::read(item, module.signed)?));
+        }
+        let slope = set.decimal(tags::RESCALE_SLOPE).filter(|slope| *slope != 0.0).unwrap_or(1.0);
+        let intercept = set.decimal(tags::RESCALE_INTERCEPT).unwrap_or(0.0);
+        Ok(Modality::Linear { slope, intercept })
     }
-    let slope = set.decimal(tags::RESCALE_SLOPE).filter(|slope| *slope != 0.0).unwrap_or(1.0);
-    let intercept = set.decimal(tags::RESCALE_INTERCEPT).unwrap_or(0.0);
-    Ok(stored.map(|value| value * slope + intercept).collect())
+
+    #[inline]
+    fn apply(&self, stored: i32) -> f64 {
+        match self {
+            Modality::Table(table) => table.look_up(stored.into()),
+            Modality::Linear { slope, intercept } => f64::from(stored) * slope + intercept,
+        }
+    }
+
+    /// Lowest and highest output for any stored value.
+    fn range(&self, module: &PixelModule) -> (f64, f64) {
+        let ends = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
+        let of = |code: u32| self.apply(stored_value(code as u16, module));
+        let none = (f64::MAX, f64::MIN);
+        let codes = 1u32 << module.bits_stored;
+        match self {
+            Modality::Table(_) => (0..codes).map(of).fold(none, ends),
+            // a straight line: the codes of the lowest and the highest stored value, whatever the sign
+            Modality::Linear { .. } => [0, codes / 2 - 1, codes / 2, codes - 1].into_iter().map(of).fold(none, ends),
+        }
+    }
 }
 
 enum Voi {
@@ -122,6 +141,7 @@ impl Voi {
     }
 
     /// Display value 0..=1 of a modality value.
+    #[inline]
     fn apply(&self, x: f64) -> f64 {
         match *self {
             Voi::Table { ref table } => table.look_up(x) / table.full_scale,

@@ -90,7 +90,9 @@ pub(crate) fn decode(
     let fields = head.into_iter().chain(hints).chain(parts.iter().map(|part| &part[..]));
     partial.image_id = Some(ImageId::of_fields(fields));
     // Levels of 8 bit lie 257 apart: judged by their high bytes they are the file's own steps, and 16-bit ones nearly so.
-    blank::bulk(&picture.levels, |level| i32::from(level / 257))?;
+    let levels = &picture.levels;
+    let sample = |stride| levels.iter().step_by(stride).copied().collect();
+    blank::bulk(levels.len(), sample, |level| i32::from(level / 257))?;
     let mut spacing =
         PixelSpacing { aspect: picture.aspect.filter(|a| (0.2..=5.0).contains(a)), ..PixelSpacing::default() };
     apply_hints(&mut spacing, &context.hints);

@@ -1,4 +1,4 @@
-//! A radiograph -> named vertebral corners and the region around the aorta, or why there are none. Where nobody knows the
+//! A radiograph -> named vertebral corners and the straightened region around the aorta, or why there are none. Where nobody knows the
 //! proportions of the pixels, the network looks at the picture in several.
 
 use super::{Steps, Stop, Way};
@@ -11,27 +11,38 @@ use scoring::levels::LocateOutput;
 use scoring::locate::{LocateInput, STAGE_HEIGHT, STAGE_WIDTH, aspects_to_try, prepare};
 use scoring::quality::Picture;
 use scoring::read::{Localisation, Located, find_region_among};
+use scoring::region::RegionImage;
 
 /// Names of the network's tensors; the stage's manifest describes them.
 const INPUT: &str = "image";
 const HEATMAPS: &str = "heatmaps";
 const VIEW: &str = "view";
 
-/// A lumbar spine whose levels have names, and where its aorta is.
+/// A radiograph, and how the network is to see it: under each aspect that its pixels may have.
+pub(crate) struct Prepared {
+    pub radiograph: Radiograph,
+    inputs: Vec<(f64, LocateInput)>,
+}
+
+impl Prepared {
+    /// Takes a thread for as long as it lasts: done on the one that has just decoded, whose cache holds the pixels.
+    pub fn of(radiograph: Radiograph) -> Prepared {
+        let look = |aspect: f64| (aspect, prepare(&radiograph.raster, aspect));
+        let inputs = aspects_to_try(&radiograph.spacing).into_iter().map(look).collect();
+        Prepared { radiograph, inputs }
+    }
+}
+
+/// A lumbar spine whose levels have names, and the region around its aorta.
 pub(crate) struct LocatedSpine {
     pub radiograph: Radiograph,
     pub picture: Picture,
     pub located: Box<Located>,
+    pub image: RegionImage,
 }
 
-pub(crate) async fn locate(steps: &Steps, radiograph: Radiograph) -> Way<LocatedSpine> {
-    let (radiograph, inputs) = steps
-        .on_threads(move || {
-            let look = |aspect: f64| (aspect, prepare(&radiograph.raster, aspect));
-            let inputs: Vec<(f64, LocateInput)> = aspects_to_try(&radiograph.spacing).into_iter().map(look).collect();
-            Ok((radiograph, inputs))
-        })
-        .await?;
+pub(crate) async fn locate(steps: &Steps, prepared: Prepared) -> Way<LocatedSpine> {
+    let Prepared { radiograph, inputs } = prepared;
     let answers = try_join_all(inputs.into_iter().map(|(aspect, input)| async move {
         let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
         let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
@@ -62,7 +73,10 @@ pub(crate) async fn locate(steps: &Steps, radiograph: Radiograph) -> Way<Located
                 })
                 .collect();
             match find_region_among(&outputs, &picture, pipeline.shape(), pipeline.rules()).map_err(of_scoring)? {
-                Localisation::Found(located) => Ok(LocatedSpine { radiograph, picture, located }),
+                Localisation::Found(located) => {
+                    let image = located.region.warp(&radiograph.raster);
+                    Ok(LocatedSpine { radiograph, picture, located, image })
+                }
                 Localisation::Excluded(reason) => Err(Stop::excluded(reason)),
             }
         })

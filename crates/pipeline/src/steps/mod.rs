@@ -34,6 +34,7 @@ use domain::{
 use imaging::{Accept, DecodeContext, Deidentify, Limits};
 use inference::{Stage, Tensor, TensorBatch};
 use lake::Lake;
+use locate::Prepared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -251,21 +252,23 @@ impl Steps {
         settings.metrics.bytes_read(fetched.bytes.len() as u64);
 
         let context = self.decode_context(item);
-        let decoding = self.on_threads(move || decode::decode(&fetched, &context));
-        let radiograph = self.timed(Step::Decode, decoding).await?;
+        // one task from bytes to the network's input: each change of threads costs, and the pixels are at hand
+        let decoding = self.on_threads(move || Ok(Prepared::of(*decode::decode(&fetched, &context)?)));
+        let prepared = self.timed(Step::Decode, decoding).await?;
+        let radiograph = &prepared.radiograph;
         share.shrink_to(radiograph.raster.pixels().len() as u64 * 2 + WITHOUT_PIXELS_BYTES);
         let known = Known { image_id: radiograph.image_id.clone(), facts: radiograph.facts.clone() };
 
-        let reading = self.read_pixels(item, *radiograph, &mut share).await.map_err(|stop| stop.about(&known))?;
+        let reading = self.read_pixels(item, prepared, &mut share).await.map_err(|stop| stop.about(&known))?;
         let publishing = publish::publish(&settings.lake, &reading);
         let artifact_key = self.timed(Step::Publish, publishing).await?;
         let outcome = Outcome::Scored { reading: Box::new(reading) };
         Ok((Ended { outcome, image_id: Some(known.image_id), facts: known.facts }, artifact_key))
     }
 
-    /// From a radiograph to its reading.
-    async fn read_pixels(&self, item: &Item, radiograph: Radiograph, share: &mut budget::Share) -> Way<Reading> {
-        let located = self.timed(Step::Locate, locate::locate(self, radiograph)).await?;
+    /// From a prepared radiograph to its reading.
+    async fn read_pixels(&self, item: &Item, prepared: Prepared, share: &mut budget::Share) -> Way<Reading> {
+        let located = self.timed(Step::Locate, locate::locate(self, prepared)).await?;
         let mut marked = self.timed(Step::Segment, segment::segment(self, located)).await?;
         if self.settings.overlay.is_none() {
             marked.drop_pixels();

@@ -31,13 +31,7 @@ impl MarkedRegion {
 }
 
 pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine) -> Way<MarkedRegion> {
-    let LocatedSpine { radiograph, picture, located } = spine;
-    let (radiograph, located, image) = steps
-        .on_threads(move || {
-            let image = located.region.warp(&radiograph.raster);
-            Ok((radiograph, located, image))
-        })
-        .await?;
+    let LocatedSpine { radiograph, picture, located, image } = spine;
     let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
     let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
     let outputs = steps.ask(steps.settings.stages.segment.as_ref(), tensor).await?;
