@@ -12,6 +12,9 @@ Exit codes:
   5  a fault of aortica: please report it
   130  stopped by Ctrl-C or SIGTERM; what was finished is kept, the same command resumes";
 
+const STAGES: &str = "Run the networks on stage services instead of in this process: one URL for all, one each for locate and \
+segment, or NAME=URL, several for one name to share the work, e.g. locate=http://a:8001,locate=http://b:8001,segment=http://c:8001";
+
 /// Version with build facts.
 pub const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -80,6 +83,9 @@ pub enum Command {
     /// List or show the pipelines
     #[command(subcommand)]
     Pipeline(PipelineCommand),
+    /// Describe a network to be served, or write networks as a repository for Triton
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Describe every column of the lake
     Codebook(CodebookArgs),
 }
@@ -89,6 +95,17 @@ pub struct PipelineChoice {
     /// Pipeline by name, or the folder that holds its pipeline.toml.
     #[arg(long, value_name = "NAME|DIR", default_value = "vfa-unet")]
     pub pipeline: String,
+}
+
+/// Where networks are computed.
+#[derive(Args)]
+pub struct DeviceChoice {
+    /// Compute the networks of this process on `cpu`, `cuda` or `cuda:N` (the CUDA build of ONNX Runtime is needed).
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// What to do where that device cannot be had.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub when_missing: Option<crate::settings::WhenMissing>,
 }
 
 #[derive(Args)]
@@ -121,9 +138,10 @@ pub struct ScoreArgs {
     /// Read at most this many new items.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Run the networks on stage services instead of in this process: one URL for each network, e.g. http://127.0.0.1:8001.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "[NAME=]URL", value_delimiter = ',', help = STAGES)]
     pub stages: Vec<String>,
+    #[command(flatten)]
+    pub device: DeviceChoice,
     /// Print the end report as JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -235,9 +253,10 @@ pub struct WorkerArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
-    /// One URL for each network, e.g. http://127.0.0.1:8001; without it the networks run in this process.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    #[arg(long, value_name = "[NAME=]URL", value_delimiter = ',', help = STAGES)]
     pub stages: Vec<String>,
+    #[command(flatten)]
+    pub device: DeviceChoice,
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// Address for health and metrics, e.g. 127.0.0.1:9100.
@@ -261,12 +280,17 @@ pub struct CommitArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n\n\
+    after_help = "Examples:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n  \
+aortica infer models/ --device cuda:0 --when-missing cpu --tls-certificate stage.pem --tls-key stage.key\n  \
+curl http://127.0.0.1:8002/v2/models/locate\n\n\
+gRPC and REST speak the Open Inference Protocol v2 (KServe, Triton), and Triton's clients work as they are.\n\
+A token that callers must name (authorization: Bearer ..) comes from AORTICA_STAGE_TOKEN or AORTICA_STAGE_TOKEN_FILE.\n\
+More settings: sections [networks] and [infer] of the settings file (`aortica config print`).\n\
 Port 0 takes a free port; the addresses are printed on stdout as one JSON line once they are bound.\n\
 Readiness, when all models are loaded: GET /v2/health/ready on the HTTP address."
 )]
 pub struct InferArgs {
-    /// Folders with model manifests (*.toml beside *.onnx).
+    /// Folders with models: NAME.onnx with its manifest NAME.toml beside it, or NAME/1/model.onnx in Triton's layout.
     #[arg(required = true, value_name = "MODEL_DIR")]
     pub folders: Vec<PathBuf>,
     /// Serve only these models; default: all of the folders.
@@ -274,11 +298,43 @@ pub struct InferArgs {
     pub models: Vec<String>,
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8001")]
     pub grpc: std::net::SocketAddr,
-    /// Health and metrics.
+    /// REST, health and metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8002")]
     pub http: std::net::SocketAddr,
+    #[command(flatten)]
+    pub device: DeviceChoice,
+    /// Settings file, as --settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Certificate chain (PEM); both sockets then speak TLS.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+pub enum ModelCommand {
+    /// Print a manifest for an ONNX model, made of what the file says of its tensors; mend it and keep it beside the model
+    Describe {
+        model: PathBuf,
+        /// Name in the protocol; default: that of the file.
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long, default_value = "1")]
+        model_version: String,
+    },
+    /// Write models with their manifests as a repository that the Triton Inference Server and `aortica infer` both serve
+    Repository {
+        /// Folders with model manifests (*.toml beside *.onnx).
+        #[arg(required = true, value_name = "MODEL_DIR")]
+        folders: Vec<PathBuf>,
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]

@@ -26,6 +26,11 @@ pub fn amqp_url() -> anyhow::Result<Option<String>> {
     secret("AORTICA_AMQP_URL")
 }
 
+/// The token of the stage services: `AORTICA_STAGE_TOKEN`, or the content of the file `AORTICA_STAGE_TOKEN_FILE` names.
+pub fn stage_token() -> anyhow::Result<Option<String>> {
+    secret("AORTICA_STAGE_TOKEN")
+}
+
 /// A secret by environment (`NAME`) or by file (`NAME_FILE`).
 fn secret(name: &str) -> anyhow::Result<Option<String>> {
     if let Some(value) = variable(name) {

@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,
+        Command::Model(command) => commands::model::run(command)?,
         Command::Pipeline(command) => commands::pipeline::run(command)?,
         Command::Codebook(args) => commands::codebook::run(args)?,
         Command::Config(_) => {}

@@ -2,9 +2,12 @@
 //! or file (`environment.rs`).
 
 use anyhow::{Context, bail};
+use inference::{Device, SessionConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// All settings, with defaults for what the file leaves out.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +17,8 @@ pub struct Settings {
     pub limits: Limits,
     pub run: Run,
     pub queue: Queue,
+    pub networks: Networks,
+    pub infer: Infer,
     pub stages: Stages,
 }
 
@@ -86,17 +91,133 @@ impl Default for Queue {
     }
 }
 
-/// Stage services as clients see them.
+/// How networks are computed in this process: by `infer`, and by `score` and `worker` where no stage service is named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Networks {
+    /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
+    pub device: String,
+    /// What to do where the device cannot be had. Default `fail`.
+    pub when_missing: WhenMissing,
+    /// Batches that a model computes at the same time, each with its own copy of the weights. Default 0: on a CPU the
+    /// threads of the run, on a GPU 1.
+    pub runners: u32,
+    /// Threads that work together on one batch. Default 1: more answer sooner but answer fewer.
+    pub threads: u32,
+    /// Rows of the one shape that is executed. Default 0: as the model's manifest says.
+    pub batch_rows: u32,
+    /// How long a row waits for others while the device is free, microseconds. Default 2,000.
+    pub longest_delay_us: u32,
+    /// Rows that may wait or be computed; more are refused, to be asked again. Default 256.
+    pub queue_rows: u32,
+    /// Other values for single models, by name.
+    pub models: BTreeMap<String, Network>,
+}
+
+/// Values for one model; what is left out is as for all.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    pub device: Option<String>,
+    pub runners: Option<u32>,
+    pub threads: Option<u32>,
+    pub batch_rows: Option<u32>,
+    pub longest_delay_us: Option<u32>,
+    pub queue_rows: Option<u32>,
+}
+
+/// What to do where a device cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenMissing {
+    /// Say what is missing and leave.
+    #[default]
+    Fail,
+    /// Warn, and compute on the CPU.
+    Cpu,
+}
+
+impl Default for Networks {
+    fn default() -> Networks {
+        Networks {
+            device: "cpu".to_owned(),
+            when_missing: WhenMissing::default(),
+            runners: 0,
+            threads: 1,
+            batch_rows: 0,
+            longest_delay_us: 2_000,
+            queue_rows: 256,
+            models: BTreeMap::new(),
+        }
+    }
+}
+
+impl Networks {
+    /// How a model is computed. `threads`: those of the run.
+    pub fn session(&self, model: &str, threads: usize) -> anyhow::Result<SessionConfig> {
+        let own = self.models.get(model).cloned().unwrap_or_default();
+        let device: Device = own.device.as_deref().unwrap_or(&self.device).parse()?;
+        let runners = match own.runners.unwrap_or(self.runners) {
+            0 if device == Device::Cpu => threads,
+            0 => 1,
+            runners => runners as usize,
+        };
+        let rows = own.batch_rows.unwrap_or(self.batch_rows) as usize;
+        Ok(SessionConfig {
+            device,
+            fall_back: self.when_missing == WhenMissing::Cpu,
+            runners,
+            threads: own.threads.unwrap_or(self.threads) as usize,
+            batch_rows: (rows > 0).then_some(rows),
+            longest_delay: Duration::from_micros(own.longest_delay_us.unwrap_or(self.longest_delay_us).into()),
+            queue_rows: own.queue_rows.unwrap_or(self.queue_rows) as usize,
+            ..SessionConfig::default()
+        })
+    }
+}
+
+/// The sockets of a stage service. The token that callers must name comes from AORTICA_STAGE_TOKEN or
+/// AORTICA_STAGE_TOKEN_FILE; without it everybody may ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Infer {
+    /// Largest message, MiB. Default 64.
+    pub message_mib: u32,
+    /// Connections on one socket. Default 256.
+    pub connections: u32,
+    /// Requests at once on one connection. Default 256.
+    pub streams: u32,
+    /// Longest wait for what was taken, after the signal to stop, seconds. Default 25: Kubernetes kills after 30.
+    pub drain_s: u32,
+    /// Certificate chain (PEM); both sockets then speak TLS.
+    pub certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+impl Default for Infer {
+    fn default() -> Infer {
+        Infer { message_mib: 64, connections: 256, streams: 256, drain_s: 25, certificate: None, key: None }
+    }
+}
+
+/// Stage services as clients see them. A token comes from AORTICA_STAGE_TOKEN or AORTICA_STAGE_TOKEN_FILE.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stages {
-    /// Longest wait for one answer, milliseconds. Default 30,000.
+    /// Longest wait for one answer, all attempts together, milliseconds. Default 30,000.
     pub deadline_ms: u32,
+    /// Attempts for one answer; only a full queue and a service out of reach are tried again. Default 6.
+    pub attempts: u32,
+    /// Largest message, MiB. Default 64.
+    pub message_mib: u32,
+    /// Certificates (PEM) that sign those of the services. Default: the system's.
+    pub ca_certificate: Option<PathBuf>,
 }
 
 impl Default for Stages {
     fn default() -> Stages {
-        Stages { deadline_ms: 30_000 }
+        Stages { deadline_ms: 30_000, attempts: 6, message_mib: 64, ca_certificate: None }
     }
 }
 
@@ -129,6 +250,30 @@ impl Settings {
         within("queue.prefetch", u32::from(self.queue.prefetch), 1, 1_000)?;
         within("queue.delivery_limit", u32::from(self.queue.delivery_limit), 1, 100)?;
         within("stages.deadline_ms", self.stages.deadline_ms, 100, 600_000)?;
+        within("stages.attempts", self.stages.attempts, 1, 100)?;
+        within("stages.message_mib", self.stages.message_mib, 1, 1_024)?;
+        within("infer.message_mib", self.infer.message_mib, 1, 1_024)?;
+        within("infer.connections", self.infer.connections, 1, 65_536)?;
+        within("infer.streams", self.infer.streams, 1, 65_536)?;
+        within("infer.drain_s", self.infer.drain_s, 1, 3_600)?;
+        if self.infer.certificate.is_some() != self.infer.key.is_some() {
+            bail!("infer.certificate and infer.key go together; only one of them is set");
+        }
+        let all = Network::default();
+        for (name, own) in std::iter::once(("", &all)).chain(self.networks.models.iter().map(|(n, m)| (n.as_str(), m)))
+        {
+            let at = |key: &str| {
+                if name.is_empty() { format!("networks.{key}") } else { format!("networks.models.{name}.{key}") }
+            };
+            let or = |own: Option<u32>, all: u32| own.unwrap_or(all);
+            within(&at("runners"), or(own.runners, self.networks.runners), 0, 256)?;
+            within(&at("threads"), or(own.threads, self.networks.threads), 1, 256)?;
+            within(&at("batch_rows"), or(own.batch_rows, self.networks.batch_rows), 0, 4_096)?;
+            within(&at("longest_delay_us"), or(own.longest_delay_us, self.networks.longest_delay_us), 0, 10_000_000)?;
+            within(&at("queue_rows"), or(own.queue_rows, self.networks.queue_rows), 1, 65_536)?;
+            let device = own.device.as_ref().unwrap_or(&self.networks.device);
+            device.parse::<Device>().with_context(|| at("device"))?;
+        }
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if self.queue.name.is_empty() || self.queue.name.len() > 64 || !self.queue.name.bytes().all(plain) {
             bail!("queue.name must be 1 to 64 letters, digits, dots, hyphens or underscores");
@@ -174,6 +319,9 @@ mod tests {
         assert!(message.contains("line 3") && message.contains("commit_row"), "{message}");
         assert!(refused("[run]\ncommit_rows = 0\n").contains("run.commit_rows is 0"));
         assert!(refused("[queue]\nname = \"a b\"\n").contains("queue.name"));
+        assert!(refused("[networks]\ndevice = \"gpu\"\n").contains("networks.device"));
+        assert!(refused("[networks.models.locate]\nthreads = 0\n").contains("networks.models.locate.threads is 0"));
+        assert!(refused("[infer]\nkey = \"a.pem\"\n").contains("go together"));
     }
 
     #[test]
@@ -181,6 +329,15 @@ mod tests {
         let text = toml::to_string(&Settings::default()).unwrap();
         assert_eq!(toml::from_str::<Settings>(&text).unwrap(), Settings::default());
         Settings::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_model_may_differ_from_the_others() {
+        let text = "[networks]\nqueue_rows = 100\n[networks.models.locate]\nrunners = 3\nbatch_rows = 4\n";
+        let networks = toml::from_str::<Settings>(text).unwrap().networks;
+        let (locate, other) = (networks.session("locate", 8).unwrap(), networks.session("segment", 8).unwrap());
+        assert_eq!((locate.runners, locate.batch_rows, locate.queue_rows), (3, Some(4), 100));
+        assert_eq!((other.runners, other.batch_rows, other.queue_rows), (8, None, 100));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What several roles need put together: the pipeline, its networks, the stores, the lake, the study key.
 
-use crate::cli::PipelineChoice;
+use crate::cli::{DeviceChoice, PipelineChoice};
 use crate::exit::{misconfigured, usage};
 use crate::settings::Settings;
 use crate::{environment, overlay, study_key};
 use anyhow::Context;
 use domain::{ItemId, Radiograph, Reading, StudyKey};
 use imaging::{Deidentify, Limits};
-use inference::{ClientConfig, ModelManifest, Runtime, Session, SessionConfig, Stage, StageClient};
+use inference::{ClientConfig, ModelManifest, Runtime, Session, StageClient, Token};
 use lake::Lake;
 use pipeline::Pipeline;
 use pipeline::metrics::Metrics;
@@ -50,49 +50,90 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     Ok(Runtime::load(found)?)
 }
 
-/// The networks of a pipeline: behind the services at `urls`, in the order locate, segment (one URL serves both), or in
-/// this process with `threads` runners of one thread for each.
+/// What the command line says of the device goes before the settings.
+pub fn choose_device(settings: &mut Settings, choice: &DeviceChoice) {
+    if let Some(device) = &choice.device {
+        settings.networks.device.clone_from(device);
+        settings.networks.models.values_mut().for_each(|model| model.device = None);
+    }
+    if let Some(when_missing) = choice.when_missing {
+        settings.networks.when_missing = when_missing;
+    }
+}
+
+pub fn stage_token(secret: Option<String>) -> anyhow::Result<Option<Token>> {
+    Ok(secret.map(|text| Token::new(&text)).transpose()?)
+}
+
+/// The networks of a pipeline, and the provider that computes them: behind the services at `urls`, or in this process
+/// with `threads` runners of one thread for each.
 pub async fn stages(
     pipeline: &Pipeline,
     urls: &[String],
     threads: usize,
     settings: &Settings,
-) -> anyhow::Result<Stages> {
-    match urls {
-        [] => {
-            let (locate, segment) = (pipeline.locate().clone(), pipeline.segment().clone());
-            tokio::task::spawn_blocking(move || {
-                let runtime = runtime()?;
-                let start = |manifest: ModelManifest| -> anyhow::Result<Arc<dyn Stage>> {
-                    let config = SessionConfig { runners: threads, ..SessionConfig::default() };
-                    Ok(Arc::new(Session::start(&runtime, manifest, config)?))
-                };
-                Ok(Stages { locate: start(locate)?, segment: start(segment)? })
-            })
-            .await?
+) -> anyhow::Result<(Stages, String)> {
+    if urls.is_empty() {
+        let (locate, segment, networks) =
+            (pipeline.locate().clone(), pipeline.segment().clone(), settings.networks.clone());
+        return tokio::task::spawn_blocking(move || {
+            let runtime = runtime()?;
+            let start = |manifest: ModelManifest| -> anyhow::Result<Arc<Session>> {
+                let config = networks.session(manifest.name(), threads)?;
+                Ok(Arc::new(Session::start(&runtime, manifest, config)?))
+            };
+            let (locate, segment) = (start(locate)?, start(segment)?);
+            let provider = joined(locate.provider(), segment.provider());
+            Ok((Stages { locate, segment }, provider))
+        })
+        .await?;
+    }
+    let client = |manifest: &ModelManifest| -> anyhow::Result<Arc<StageClient>> {
+        let config = ClientConfig {
+            endpoints: endpoints(urls, manifest.name(), manifest.name() == pipeline.segment().name())?,
+            deadline: Duration::from_millis(settings.stages.deadline_ms.into()),
+            attempts_max: settings.stages.attempts,
+            message_bytes_max: (settings.stages.message_mib as usize) << 20,
+            ca_certificate: settings.stages.ca_certificate.clone(),
+            token: stage_token(environment::stage_token()?)?,
+            ..ClientConfig::default()
+        };
+        Ok(Arc::new(StageClient::new(manifest.clone(), config)?))
+    };
+    let (locate, segment) = (client(pipeline.locate())?, client(pipeline.segment())?);
+    let provider = joined(locate.verify().await?, segment.verify().await?);
+    Ok((Stages { locate, segment }, provider))
+}
+
+/// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.
+fn joined(locate: &str, segment: &str) -> String {
+    if locate == segment { locate.to_owned() } else { format!("{locate}+{segment}") }
+}
+
+/// The services of one network: those given for its name, or by place: one URL for all, or one each.
+fn endpoints(urls: &[String], name: &str, is_second: bool) -> anyhow::Result<Vec<String>> {
+    let named = |url: &'_ String| {
+        url.split_once('=').filter(|(name, _)| !name.contains(':')).map(|(n, u)| (n.to_owned(), u.to_owned()))
+    };
+    let given: Vec<_> = urls.iter().map(named).collect();
+    if given.iter().all(Option::is_some) {
+        let of_name: Vec<String> = given.into_iter().flatten().filter(|(n, _)| n == name).map(|(_, url)| url).collect();
+        if of_name.is_empty() {
+            return Err(usage(format!("--stages names no service for {name}")));
         }
-        [both] => remote(pipeline, both, both, settings).await,
-        [locate, segment] => remote(pipeline, locate, segment, settings).await,
+        return Ok(of_name);
+    }
+    if given.iter().any(Option::is_some) {
+        return Err(usage("--stages takes plain URLs or NAME=URL, not both"));
+    }
+    match urls {
+        [both] => Ok(vec![both.clone()]),
+        [first, second] => Ok(vec![if is_second { second.clone() } else { first.clone() }]),
         more => Err(usage(format!(
-            "--stages takes one URL for all networks or one each for locate and segment, not {}",
+            "--stages takes one URL for all networks, one each for locate and segment, or NAME=URL, not {} URLs",
             more.len()
         ))),
     }
-}
-
-async fn remote(pipeline: &Pipeline, locate: &str, segment: &str, settings: &Settings) -> anyhow::Result<Stages> {
-    let client = |manifest: &ModelManifest, url: &str| {
-        let config = ClientConfig {
-            endpoints: vec![url.to_owned()],
-            deadline: Duration::from_millis(u64::from(settings.stages.deadline_ms)),
-            ..ClientConfig::default()
-        };
-        StageClient::new(manifest.clone(), config)
-    };
-    let (locate, segment) = (client(pipeline.locate(), locate)?, client(pipeline.segment(), segment)?);
-    locate.verify().await?;
-    segment.verify().await?;
-    Ok(Stages { locate: Arc::new(locate), segment: Arc::new(segment) })
 }
 
 pub fn stores() -> anyhow::Result<Arc<Stores>> {
@@ -134,6 +175,8 @@ pub fn key(settings: &Settings, lake: &str) -> anyhow::Result<StudyKey> {
 pub struct StepParts {
     pub pipeline: Arc<Pipeline>,
     pub stages: Stages,
+    /// What computes the networks.
+    pub provider: String,
     pub lake: Lake,
     pub key: StudyKey,
     pub threads: usize,
@@ -147,7 +190,7 @@ pub fn steps(parts: StepParts, settings: &Settings) -> anyhow::Result<Steps> {
     Ok(Steps::new(StepSettings {
         pipeline: parts.pipeline,
         stages: parts.stages,
-        provider: "cpu".to_owned(),
+        provider: parts.provider,
         stores: stores()?,
         lake: parts.lake,
         deidentify: Deidentify {
@@ -179,6 +222,26 @@ fn overlay_writer(folder: &Path) -> anyhow::Result<Overlay> {
 
 #[cfg(test)]
 mod tests {
+    use super::endpoints;
+
+    #[test]
+    fn services_are_given_by_place_or_by_name() {
+        let of = |urls: &[&str]| {
+            let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+            (endpoints(&urls, "locate", false), endpoints(&urls, "segment", true))
+        };
+        let (locate, segment) = of(&["http://a:1"]);
+        assert_eq!((locate.unwrap(), segment.unwrap()), (vec!["http://a:1".to_owned()], vec!["http://a:1".to_owned()]));
+        let (locate, segment) = of(&["http://a:1", "http://b:1"]);
+        assert_eq!((locate.unwrap(), segment.unwrap()), (vec!["http://a:1".to_owned()], vec!["http://b:1".to_owned()]));
+        let (locate, segment) = of(&["locate=http://a:1", "segment=http://c:1?x=y", "locate=http://b:1"]);
+        assert_eq!(locate.unwrap(), ["http://a:1", "http://b:1"]);
+        assert_eq!(segment.unwrap(), ["http://c:1?x=y"]);
+        assert!(of(&["locate=http://a:1"]).1.unwrap_err().to_string().contains("no service for segment"));
+        assert!(of(&["locate=http://a:1", "http://b:1"]).0.is_err());
+        assert!(of(&["http://a:1", "http://b:1", "http://c:1"]).0.is_err());
+    }
+
     /// Without a choice between the two implementations, this panics, and so would the first `amqps://`.
     #[test]
     fn tls_is_ready_for_use() {

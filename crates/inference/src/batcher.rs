@@ -9,6 +9,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::statistics::Statistics;
+use crate::turns::{Place, Turn};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -250,17 +251,25 @@ fn joined(mut parts: Vec<Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// Answers jobs until the queue is dropped and empty. Runs on the thread of one runner; `compute` blocks it.
-pub(crate) async fn serve(jobs: Jobs, policy: Policy, compute: &mut dyn Compute, statistics: &Statistics) {
+/// Answers jobs until the queue is dropped and empty. Runs on the thread of one runner; `compute` blocks it. With a `place`,
+/// the runner waits for the device's turn before it takes a batch, so that rows gather meanwhile.
+pub(crate) async fn serve(
+    jobs: Jobs,
+    policy: Policy,
+    place: Option<&Place>,
+    compute: &mut dyn Compute,
+    statistics: &Statistics,
+) {
     // A request of more rows than one batch has is finished by the runner that began it.
     let mut begun: Option<Pending> = None;
     loop {
-        let members = match begun.take() {
+        let (members, _turn) = match begun.take() {
             Some(pending) => {
+                let turn = turn_of(place).await;
                 let mut own = VecDeque::from([pending]);
                 drop_unwanted(&mut own, statistics);
                 // Others fill the batch up if nobody else is gathering them.
-                match jobs.line.try_lock() {
+                let members = match jobs.line.try_lock() {
                     Ok(mut line) => {
                         line.take_in(statistics);
                         own.append(&mut line.waiting);
@@ -269,14 +278,22 @@ pub(crate) async fn serve(jobs: Jobs, policy: Policy, compute: &mut dyn Compute,
                         members
                     }
                     Err(_) => next_members(&mut own, policy.rows),
-                }
+                };
+                (members, turn)
             }
-            None => match jobs.line.lock().await.gather(policy, &jobs.hurry, statistics).await {
-                Some(members) => members,
+            None => match jobs.line.lock().await.gather(policy, place, &jobs.hurry, statistics).await {
+                Some(next) => next,
                 None => return,
             },
         };
         begun = run_batch(members, compute, statistics);
+    }
+}
+
+async fn turn_of(place: Option<&Place>) -> Option<Turn> {
+    match place {
+        Some(place) => Some(place.turn().await),
+        None => None,
     }
 }
 
@@ -292,8 +309,15 @@ impl Line {
         drop_unwanted(&mut self.waiting, statistics);
     }
 
-    /// The next batch: when it is full, when its oldest row has waited long enough, or in a hurry. `None` at the end.
-    async fn gather(&mut self, policy: Policy, hurry: &CancellationToken, statistics: &Statistics) -> Option<Members> {
+    /// The next batch: when it is full, when its oldest row has waited long enough, or in a hurry, and then when the device
+    /// has a turn for it. `None` at the end.
+    async fn gather(
+        &mut self,
+        policy: Policy,
+        place: Option<&Place>,
+        hurry: &CancellationToken,
+        statistics: &Statistics,
+    ) -> Option<(Members, Option<Turn>)> {
         loop {
             self.take_in(statistics);
             let Some(oldest) = self.waiting.front() else {
@@ -304,7 +328,15 @@ impl Line {
             let full = self.waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
             let until = oldest.job.queued_at + policy.longest_delay;
             if full || !self.open || until <= Instant::now() || hurry.is_cancelled() {
-                return Some(next_members(&mut self.waiting, policy.rows));
+                let turn = turn_of(place).await;
+                if turn.is_some() {
+                    // More has come while we waited, and some of it may not be wanted any more.
+                    self.take_in(statistics);
+                    if self.waiting.is_empty() {
+                        continue;
+                    }
+                }
+                return Some((next_members(&mut self.waiting, policy.rows), turn));
             }
             tokio::select! {
                 biased;

@@ -1,19 +1,26 @@
 //! A network behind a service: the same trait as a session, over the Open Inference Protocol.
 
+use crate::access::Token;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::ModelManifest;
 use crate::protocol::message::grpc_inference_service_client::GrpcInferenceServiceClient;
-use crate::protocol::message::{ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ModelMetadataResponse};
+use crate::protocol::message::{
+    ModelConfigRequest, ModelInferRequest, ModelMetadataRequest, ModelMetadataResponse, model_instance_group,
+};
 use crate::protocol::{
     CONFIG_DIGEST_PARAMETER, decode_response, disagreement, encode_request, error_of, tensor_metadata,
 };
 use crate::stage::Stage;
 use crate::tensor::{Tensor, TensorBatch};
+use crate::trace::{HEADER as TRACE_HEADER, Trace};
 use async_trait::async_trait;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request};
 
 /// As on the server: a picture fits a window.
@@ -31,7 +38,7 @@ const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 /// How a service is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// `http://host:port`, 1 to 64 of them; requests go round all.
+    /// `http://host:port`, or `https://host:port` where the service speaks TLS; 1 to 64 of them; requests go round all.
     pub endpoints: Vec<String>,
     /// Longest wait for an answer, all attempts together, where the batch has no deadline of its own. Default 30 s, at
     /// most an hour.
@@ -47,6 +54,10 @@ pub struct ClientConfig {
     /// Whether a service that does not say its model's digest is used all the same (its tensors are compared in any
     /// case). Default false. A Triton server says it when config.pbtxt has `parameters { key: "sha256" ... }`.
     pub allow_unknown_digest: bool,
+    /// PEM file of the certificates that sign those of the services (`https`). Default none: the system's.
+    pub ca_certificate: Option<PathBuf>,
+    /// The token that the services want named. Default none.
+    pub token: Option<Token>,
 }
 
 impl Default for ClientConfig {
@@ -59,6 +70,8 @@ impl Default for ClientConfig {
             connect_timeout: Duration::from_secs(5),
             message_bytes_max: 64 << 20,
             allow_unknown_digest: false,
+            ca_certificate: None,
+            token: None,
         }
     }
 }
@@ -79,6 +92,11 @@ struct Service {
     client: GrpcInferenceServiceClient<Channel>,
     /// Whether it has been found to serve the manifest's model.
     agreed: AtomicBool,
+    /// Whether it knows our version. Triton numbers versions 1, 2, ..: it is asked for the newest, and what it serves is
+    /// compared by digest.
+    versioned: AtomicBool,
+    /// Whether it says that a GPU computes the model.
+    on_gpu: AtomicBool,
 }
 
 impl StageClient {
@@ -94,11 +112,12 @@ impl StageClient {
         Ok(StageClient { manifest, config, services, next: AtomicUsize::new(0) })
     }
 
-    /// Proves that every service is within reach and serves the model of the manifest: its tensors, its digest.
+    /// Proves that every service is within reach and serves the model of the manifest: its tensors, its digest. Returns the
+    /// execution provider that computes it, `cpu` or `cuda`, which is the same in all.
     ///
     /// # Errors
     /// `Disagreement`, which no waiting mends; `Unavailable` when the deadline passed before a service answered.
-    pub async fn verify(&self) -> Result<()> {
+    pub async fn verify(&self) -> Result<&'static str> {
         let deadline = Instant::now() + self.config.deadline;
         for service in &self.services {
             // A service may still be starting: asked until the deadline.
@@ -111,7 +130,20 @@ impl StageClient {
                 }
             }
         }
-        Ok(())
+        let provider = |service: &Service| if service.on_gpu.load(Ordering::Acquire) { "cuda" } else { "cpu" };
+        let first = provider(&self.services[0]);
+        match self.services.iter().find(|service| provider(service) != first) {
+            None => Ok(first),
+            Some(other) => Err(disagreement(
+                &self.manifest,
+                format!(
+                    "at {} computes on {first}, that at {} on {}, and rounds differently",
+                    self.services[0].endpoint,
+                    other.endpoint,
+                    provider(other)
+                ),
+            )),
+        }
     }
 
     fn late(&self, service: &Service) -> Error {
@@ -126,14 +158,31 @@ impl StageClient {
         if service.agreed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (name, version) = (self.manifest.name().to_owned(), self.manifest.version().to_owned());
-        let request = timed(ModelMetadataRequest { name: name.clone(), version: version.clone() }, deadline);
-        let answer = service.client.clone().model_metadata(request).await.map_err(|status| error_of(&status))?;
+        let name = self.manifest.name().to_owned();
+        let metadata = async |version: &str| {
+            let request = ModelMetadataRequest { name: name.clone(), version: version.to_owned() };
+            service.client.clone().model_metadata(self.timed(request, deadline, None)).await
+        };
+        let mut version = self.manifest.version().to_owned();
+        let mut answer = metadata(&version).await;
+        if answer.as_ref().is_err_and(|status| matches!(status.code(), Code::InvalidArgument | Code::NotFound)) {
+            // The first answer says what is wrong, where the second is none either.
+            if let Ok(newest) = metadata("").await {
+                let numbered = newest.get_ref().versions.iter().all(|version| version.parse::<u64>().is_ok());
+                if numbered && !self.manifest.version().bytes().all(|b| b.is_ascii_digit()) {
+                    (answer, version) = (Ok(newest), String::new());
+                }
+            }
+        }
+        let answer = answer.map_err(|status| error_of(&status))?;
         self.compare_tensors(&answer.into_inner()).map_err(|error| (error, None))?;
-        let request = timed(ModelConfigRequest { name, version }, deadline);
+        service.versioned.store(!version.is_empty(), Ordering::Release);
+        let request = self.timed(ModelConfigRequest { name: name.clone(), version }, deadline, None);
         let digest = match service.client.clone().model_config(request).await {
             Ok(answer) => {
                 let config = answer.into_inner().config.unwrap_or_default();
+                let gpu = config.instance_group.iter().any(|group| group.kind() == model_instance_group::Kind::Gpu);
+                service.on_gpu.store(gpu, Ordering::Release);
                 config.parameters.get(CONFIG_DIGEST_PARAMETER).map(|parameter| parameter.string_value.clone())
             }
             Err(status) if status.code() == Code::Unimplemented => None,
@@ -142,6 +191,24 @@ impl StageClient {
         self.compare_digest(digest).map_err(|error| (error, None))?;
         service.agreed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// `message` with the time that is left until `deadline`, so that the service knows when nobody waits any more, with
+    /// the trace and with the token.
+    fn timed<T>(&self, message: T, deadline: Instant, trace: Option<Trace>) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        // Both consist of characters that a header may have.
+        if let Some(value) = trace.and_then(|trace| trace.header().parse().ok()) {
+            request.metadata_mut().insert(TRACE_HEADER, value);
+        }
+        if let Some(mut value) =
+            self.config.token.as_ref().and_then(|token| token.header().parse::<MetadataValue<Ascii>>().ok())
+        {
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
     }
 
     fn compare_digest(&self, digest: Option<String>) -> Result<()> {
@@ -194,12 +261,16 @@ impl StageClient {
     async fn ask(
         &self,
         service: &Service,
-        request: ModelInferRequest,
+        mut request: ModelInferRequest,
         rows: usize,
         deadline: Instant,
+        trace: Option<Trace>,
     ) -> Result<Vec<Tensor>, (Error, Option<Duration>)> {
         self.agree(service, deadline).await?;
-        match service.client.clone().model_infer(timed(request, deadline)).await {
+        if !service.versioned.load(Ordering::Acquire) {
+            request.model_version.clear();
+        }
+        match service.client.clone().model_infer(self.timed(request, deadline, trace)).await {
             Ok(answer) => decode_response(&self.manifest, rows, answer.into_inner()).map_err(|error| (error, None)),
             Err(status) => Err(error_of(&status)),
         }
@@ -276,14 +347,32 @@ impl Service {
         let wrong = |reason: String| {
             Error::new(
                 ErrorKind::Settings,
-                format!("stage endpoint `{address}`: {reason}; `http://host:port` is expected"),
+                format!("stage endpoint `{address}`: {reason}; `http://host:port` or `https://host:port` is expected"),
             )
         };
-        if !address.starts_with("http://") {
-            return Err(wrong("the scheme is not http".into()));
+        let mut endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(error.to_string()))?;
+        if address.starts_with("https://") {
+            let mut tls = ClientTlsConfig::new();
+            tls = match &config.ca_certificate {
+                None => tls.with_native_roots(),
+                Some(path) => {
+                    let pem = std::fs::read(path).map_err(|error| {
+                        Error::caused(
+                            ErrorKind::Settings,
+                            format!("certificates {} cannot be read", path.display()),
+                            error,
+                        )
+                    })?;
+                    tls.ca_certificate(Certificate::from_pem(pem))
+                }
+            };
+            endpoint = endpoint.tls_config(tls).map_err(|error| wrong(chain(&error)))?;
+        } else if !address.starts_with("http://") {
+            return Err(wrong("the scheme is neither http nor https".into()));
+        } else if config.token.is_some() && !is_loopback(endpoint.uri().host()) {
+            return Err(wrong("a token would travel unencrypted; use https".into()));
         }
-        let channel = Endpoint::from_shared(address.to_owned())
-            .map_err(|error| wrong(error.to_string()))?
+        let channel = endpoint
             .connect_timeout(config.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -294,15 +383,26 @@ impl Service {
         let client = GrpcInferenceServiceClient::new(channel)
             .max_decoding_message_size(config.message_bytes_max)
             .max_encoding_message_size(config.message_bytes_max);
-        Ok(Service { endpoint: address.to_owned(), client, agreed: AtomicBool::new(false) })
+        Ok(Service {
+            endpoint: address.to_owned(),
+            client,
+            agreed: AtomicBool::new(false),
+            versioned: AtomicBool::new(true),
+            on_gpu: AtomicBool::new(false),
+        })
     }
 }
 
-/// `message` with the time that is left until `deadline`, so that the service knows when nobody waits any more.
-fn timed<T>(message: T, deadline: Instant) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-    request
+fn is_loopback(host: Option<&str>) -> bool {
+    host.is_some_and(|host| {
+        host == "localhost" || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    })
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[async_trait]
@@ -314,6 +414,7 @@ impl Stage for StageClient {
     async fn infer(&self, batch: TensorBatch) -> Result<Vec<Tensor>> {
         let now = Instant::now();
         let deadline = batch.deadline().unwrap_or(now + self.config.deadline);
+        let trace = batch.trace();
         // Refused here as a session would, before anything is sent.
         let (tensors, rows) = self.manifest.arrange_inputs(batch)?;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
@@ -321,11 +422,11 @@ impl Stage for StageClient {
         if deadline <= now {
             return Err(self.late(pick(0)));
         }
-        let request = encode_request(&self.manifest, &TensorBatch::new(tensors));
+        let request = encode_request(&self.manifest, self.manifest.version(), &TensorBatch::new(tensors));
         let mut attempts = Attempts::new(self, deadline, self.config.attempts_max);
         loop {
             let service = pick(attempts.made);
-            match timeout_at(deadline, self.ask(service, request.clone(), rows, deadline)).await {
+            match timeout_at(deadline, self.ask(service, request.clone(), rows, deadline, trace)).await {
                 Ok(Ok(outputs)) => return Ok(outputs),
                 Ok(Err(failed)) => attempts.pause(service, failed).await?,
                 Err(_) => return Err(self.late(service)),

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +19,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// A client that does not answer a ping for this long is gone, and its requests with it.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
+/// Longest TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection (mostly: no file descriptors), instead of a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,7 +37,15 @@ pub(crate) struct ConnectionLimits {
 
 /// Serves `router` on `listener` until `stop`. Then the socket is closed, every connection finishes the requests that it
 /// has taken, and the future ends when the last is gone. Dropping it earlier cuts the connections off.
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
+///
+/// With `tls`, a connection begins with a handshake, which must not take long.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let builder = Arc::new(http(limits));
     let connections = TaskTracker::new();
@@ -43,9 +56,17 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Connect
         // Without this, small answers would wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let (builder, router) = (Arc::clone(&builder), router.clone());
-        let (stop, cut) = (stop.clone(), cut.clone());
+        let (stop, cut, tls) = (stop.clone(), cut.clone(), tls.clone());
         connections.spawn(async move {
             let _place: OwnedSemaphorePermit = place;
+            let stream = match tls {
+                None => Either::Left(stream),
+                Some(tls) => match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Either::Right(stream),
+                    Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => return tracing::debug!("a TLS handshake took too long"),
+                },
+            };
             let service = TowerToHyperService::new(router);
             let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             let ended = tokio::select! {

@@ -2,7 +2,7 @@
 
 use crate::batcher::Compute;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{ModelManifest, TensorSpec};
+use crate::manifest::{BatchRows, Described, Dim, ModelManifest, TensorSpec};
 use crate::runtime::Runtime;
 use crate::session::{Device, SessionConfig};
 use crate::tensor::{Dtype, Element, elements};
@@ -93,6 +93,11 @@ fn options(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<Ses
     }
 }
 
+/// Whether the device can be had: proven by a session's options, before a model is loaded.
+pub(crate) fn probe(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<()> {
+    options(runtime, config, model).map(drop)
+}
+
 fn on_cuda(builder: SessionBuilder, ordinal: u32, runtime: &Runtime, model: &str) -> Result<SessionBuilder> {
     use ort::ep::cuda::ConvAlgorithmSearch;
     use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProvider};
@@ -128,6 +133,57 @@ fn element_type(dtype: Dtype) -> TensorElementType {
         Dtype::F16 => TensorElementType::Float16,
         Dtype::F32 => TensorElementType::Float32,
     }
+}
+
+/// What the model says of its tensors. Its first axis counts rows: open, or one number for all tensors.
+pub(crate) fn describe(runtime: &Runtime, bytes: &[u8]) -> Result<Described> {
+    let wrong = |message: String| Error::new(ErrorKind::Model, message);
+    let config = SessionConfig::default();
+    let session = options(runtime, &config, "described")?
+        .commit_from_memory(bytes)
+        .map_err(|error| wrong(format!("the model cannot be loaded: {error}")))?;
+    let mut fixed: Vec<usize> = Vec::new();
+    let mut of = |outlets: &[Outlet]| {
+        outlets
+            .iter()
+            .map(|outlet| {
+                let name = outlet.name();
+                let refuse = |message: String| wrong(format!("tensor `{name:.100}` {message}"));
+                let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+                    return Err(refuse(format!("is no tensor but {}", outlet.dtype())));
+                };
+                let dtype = Dtype::ALL.into_iter().find(|dtype| element_type(*dtype) == *ty);
+                let dtype = dtype.ok_or_else(|| {
+                    let known = Dtype::ALL.map(Dtype::protocol_name).join(", ");
+                    refuse(format!("is of type {ty}; served are {known}"))
+                })?;
+                let Some((first, rest)) = shape.split_first() else {
+                    return Err(refuse("has no axes; the first must count rows".into()));
+                };
+                fixed.extend(usize::try_from(*first));
+                let batch = Dim { axis: "batch".into(), size: None, meaning: None };
+                let rest = rest.iter().enumerate().map(|(place, size)| {
+                    let size = usize::try_from(*size).ok().filter(|size| *size > 0);
+                    let size = size.ok_or_else(|| {
+                        refuse(format!("leaves the size of axis {} open; export the model with a fixed one", place + 1))
+                    })?;
+                    Ok(Dim { axis: format!("axis {}", place + 1), size: Some(size), meaning: None })
+                });
+                let dims = std::iter::once(Ok(batch)).chain(rest).collect::<Result<Vec<Dim>>>()?;
+                let meaning = "not described".to_owned();
+                Ok(TensorSpec { name: name.to_owned(), dtype, meaning, dims, range: None, channels: Vec::new() })
+            })
+            .collect::<Result<Vec<TensorSpec>>>()
+    };
+    let (inputs, outputs) = (of(session.inputs())?, of(session.outputs())?);
+    let batch = match fixed[..] {
+        [] => BatchRows::default(),
+        [rows, ref others @ ..] if rows > 0 && others.iter().all(|other| *other == rows) => {
+            BatchRows { preferred: rows, max: rows.max(BatchRows::default().max) }
+        }
+        _ => return Err(wrong("the tensors have first axes of different sizes; the first must count rows".into())),
+    };
+    Ok(Described { batch, inputs, outputs })
 }
 
 /// Proves that the model's tensors are those of the manifest.

@@ -1,5 +1,6 @@
 //! The calls of the Open Inference Protocol, answered.
 
+use crate::answer::Asked;
 use crate::error::Result;
 use crate::manifest::TensorSpec;
 use crate::protocol::message::grpc_inference_service_server::GrpcInferenceService;
@@ -11,29 +12,26 @@ use crate::protocol::message::{
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration, model_instance_group,
 };
 use crate::protocol::{
-    CONFIG_DIGEST_PARAMETER, DIGEST_PARAMETER, decode_inputs, disagreement, encode_response, parameter_text,
-    parse_timeout, status_of, tensor_metadata,
+    CONFIG_DIGEST_PARAMETER, DIGEST_PARAMETER, TIMEOUT_PARAMETER, decode_inputs, encode_response, parameter_number,
+    parameter_text, parse_timeout, status_of, tensor_metadata,
 };
 use crate::server::{Served, ServedModel};
 use crate::session::{Device, Session};
 use crate::stage::Stage;
 use crate::statistics::FailureReason;
-use crate::tensor::{Dtype, Tensor};
-use crate::{Error, ErrorKind};
+use crate::tensor::Dtype;
+use crate::trace::{HEADER as TRACE_HEADER, Trace};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// What the server calls itself.
-const SERVER_NAME: &str = "aortica";
+pub(crate) const SERVER_NAME: &str = "aortica";
 /// As Triton names a model file of this kind.
-const PLATFORM: &str = "onnxruntime_onnx";
+pub(crate) const PLATFORM: &str = "onnxruntime_onnx";
 const BACKEND: &str = "onnxruntime";
-const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
-/// A deadline further away than this is none.
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
 
 pub(crate) struct Grpc {
     served: Arc<Served>,
@@ -45,49 +43,28 @@ impl Grpc {
     }
 
     async fn infer(&self, request: Request<ModelInferRequest>) -> Result<ModelInferResponse> {
-        let deadline = request
-            .metadata()
-            .get("grpc-timeout")
-            .and_then(|timeout| parse_timeout(timeout.to_str().ok()?))
-            .filter(|timeout| *timeout <= TIMEOUT_MAX)
-            .map(|timeout| Instant::now() + timeout);
+        let header = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let announced = header("grpc-timeout").and_then(parse_timeout);
+        let trace = header(TRACE_HEADER).and_then(Trace::parse);
         let mut request = request.into_inner();
-        let model = self.served.find(&request.model_name, &request.model_version)?;
-        let session = model.session()?;
-        let manifest = session.manifest();
-        let digest = manifest.digest().to_hex();
-        if let Some(expected) = parameter_text(request.parameters.get(DIGEST_PARAMETER))
-            && expected != digest
-        {
-            return Err(disagreement(manifest, format!("has sha256 {digest}, the caller expects {expected:.64}")));
-        }
+        let limit = parameter_number(request.parameters.get(TIMEOUT_PARAMETER)).filter(|us| *us > 0);
+        let limit = limit.map(Duration::from_micros);
+        let asked = Asked {
+            model: std::mem::take(&mut request.model_name),
+            version: std::mem::take(&mut request.model_version),
+            digest: parameter_text(request.parameters.get(DIGEST_PARAMETER)).map(str::to_owned),
+            outputs: std::mem::take(&mut request.outputs).into_iter().map(|output| output.name).collect(),
+            timeout: announced.into_iter().chain(limit).min(),
+            trace,
+        };
         let id = std::mem::take(&mut request.id);
-        let wanted: Vec<String> = std::mem::take(&mut request.outputs).into_iter().map(|output| output.name).collect();
-        if let Some(unknown) = wanted.iter().find(|name| manifest.outputs().iter().all(|spec| spec.name != **name)) {
-            return Err(Error::new(
-                ErrorKind::Request,
-                format!("model `{}` has no output `{unknown:.100}`", manifest.name()),
-            ));
-        }
-        let mut batch = decode_inputs(request)?;
-        if let Some(deadline) = deadline {
-            batch = batch.with_deadline(deadline);
-        }
-        let outputs = session.infer(batch).await?;
-        Ok(encode_response(manifest, id, selected(outputs, &wanted)))
+        let (manifest, outputs) = self.served.answer(asked, || decode_inputs(request)).await?;
+        Ok(encode_response(manifest, id, outputs))
     }
 
     fn model(&self, name: &str, version: &str) -> Result<&ServedModel, Status> {
         self.served.find(name, version).map_err(|error| status_of(&error))
     }
-}
-
-/// The outputs that were asked for, in that order; all when none was named.
-fn selected(outputs: Vec<Tensor>, wanted: &[String]) -> Vec<Tensor> {
-    if wanted.is_empty() {
-        return outputs;
-    }
-    wanted.iter().filter_map(|name| outputs.iter().find(|tensor| tensor.name() == name)).cloned().collect()
 }
 
 #[async_trait]
@@ -123,13 +100,9 @@ impl GrpcInferenceService for Grpc {
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let manifest = &self.model(&name, &version)?.manifest;
-        let versions = self.served.models().iter().map(|model| &model.manifest);
-        let versions = versions.filter(|other| other.name() == manifest.name());
-        let mut versions: Vec<_> = versions.map(|other| (other.version_order(), other.version().to_owned())).collect();
-        versions.sort();
         Ok(Response::new(ModelMetadataResponse {
             name: manifest.name().into(),
-            versions: versions.into_iter().map(|(_, version)| version).collect(),
+            versions: self.served.versions(manifest.name()),
             platform: PLATFORM.into(),
             inputs: manifest.inputs().iter().map(tensor_metadata).collect(),
             outputs: manifest.outputs().iter().map(tensor_metadata).collect(),
@@ -137,13 +110,7 @@ impl GrpcInferenceService for Grpc {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
-        match self.infer(request).await {
-            Ok(response) => Ok(Response::new(response)),
-            Err(error) => {
-                tracing::debug!(%error, fault = error.fault().name(), "a request was not answered");
-                Err(status_of(&error))
-            }
-        }
+        self.infer(request).await.map(Response::new).map_err(|error| status_of(&error))
     }
 
     async fn model_config(
@@ -185,7 +152,12 @@ fn dims(spec: &TensorSpec) -> Vec<i64> {
     spec.row_shape().into_iter().map(|size| size as i64).collect()
 }
 
-fn model_config(session: &Session) -> ModelConfig {
+/// A kind of device as the protocol's JSON names it.
+pub(crate) fn kind_name(group: &ModelInstanceGroup) -> &'static str {
+    if group.kind() == model_instance_group::Kind::Gpu { "KIND_GPU" } else { "KIND_CPU" }
+}
+
+pub(crate) fn model_config(session: &Session) -> ModelConfig {
     let manifest = session.manifest();
     let (kind, gpus) = match session.config().device {
         Device::Cpu => (model_instance_group::Kind::Cpu, vec![]),
@@ -207,7 +179,12 @@ fn model_config(session: &Session) -> ModelConfig {
             .iter()
             .map(|spec| ModelOutput { name: spec.name.clone(), data_type: data_type(spec.dtype), dims: dims(spec) })
             .collect(),
-        instance_group: vec![ModelInstanceGroup { name: manifest.name().into(), count: 1, gpus, kind: kind.into() }],
+        instance_group: vec![ModelInstanceGroup {
+            name: manifest.name().into(),
+            count: session.config().runners as i32,
+            gpus,
+            kind: kind.into(),
+        }],
         default_model_filename: "model.onnx".into(),
         dynamic_batching: Some(ModelDynamicBatching {
             preferred_batch_size: vec![session.batch_rows() as i32],
@@ -222,7 +199,7 @@ fn model_config(session: &Session) -> ModelConfig {
     }
 }
 
-fn model_statistics(session: &Arc<Session>) -> ModelStatistics {
+pub(crate) fn model_statistics(session: &Arc<Session>) -> ModelStatistics {
     let statistics = session.statistics();
     let duration = |count: u64, duration: Duration| {
         Some(StatisticDuration { count, ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX) })

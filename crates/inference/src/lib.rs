@@ -2,6 +2,8 @@
 //!
 //! The only crate that knows `ort` and `tonic`. A stage sees tensors and nothing else (invariant 2).
 
+pub mod access;
+mod answer;
 mod batcher;
 pub mod client;
 pub mod conformance;
@@ -13,13 +15,18 @@ mod grpc;
 pub mod manifest;
 mod metrics;
 pub mod protocol;
+pub mod repository;
+mod rest;
 pub mod runtime;
 pub mod server;
 pub mod session;
 pub mod stage;
 pub mod statistics;
 pub mod tensor;
+pub mod trace;
+pub mod turns;
 
+pub use access::{Identity, Token};
 pub use client::{ClientConfig, StageClient};
 pub use error::{Error, ErrorKind, Result};
 pub use manifest::{ModelManifest, TensorSpec};
@@ -28,3 +35,5 @@ pub use server::{Listeners, Server, ServerConfig};
 pub use session::{Device, Session, SessionConfig};
 pub use stage::Stage;
 pub use tensor::{Dtype, Tensor, TensorBatch};
+pub use trace::Trace;
+pub use turns::Turns;

@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 /// Largest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Largest model that is read into memory.
-const MODEL_BYTES_MAX: u64 = 2 << 30;
+pub(crate) const MODEL_BYTES_MAX: u64 = 2 << 30;
 /// Most rows of one request that a manifest may allow.
 pub const BATCH_ROWS_MAX: usize = 4096;
 /// Largest tensor of one row.
@@ -166,6 +166,14 @@ pub struct GoldenSpec {
     pub relative_tolerance: f64,
 }
 
+/// What a model file says of its tensors.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub batch: BatchRows,
+    pub inputs: Vec<TensorSpec>,
+    pub outputs: Vec<TensorSpec>,
+}
+
 impl TensorSpec {
     /// Sizes of the axes after `batch`.
     pub fn row_shape(&self) -> Vec<usize> {
@@ -273,6 +281,48 @@ impl ModelManifest {
             toml::from_str(text).map_err(|error| Error::new(ErrorKind::Manifest, error.to_string()))?;
         contents.check().map_err(|message| Error::new(ErrorKind::Manifest, message))?;
         Ok(ModelManifest { contents, folder: folder.to_path_buf() })
+    }
+
+    /// The manifest of a model of which only the file itself speaks: the shapes of its tensors, the first axis counting rows.
+    pub(crate) fn of_description(
+        folder: &Path,
+        file: &str,
+        sha256: Digest,
+        name: &str,
+        version: &str,
+        described: Described,
+    ) -> Result<ModelManifest> {
+        let contents = Contents {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            file: file.to_owned(),
+            sha256,
+            summary: "described by its file alone".to_owned(),
+            precision: Precision::default(),
+            gflop_per_row: None,
+            batch: described.batch,
+            inputs: described.inputs,
+            outputs: described.outputs,
+            golden: None,
+        };
+        contents.check().map_err(|message| Error::new(ErrorKind::Manifest, message))?;
+        Ok(ModelManifest { contents, folder: folder.to_path_buf() })
+    }
+
+    /// The manifest as a file's text.
+    pub fn text(&self) -> Result<String> {
+        toml::to_string(&self.contents)
+            .map_err(|error| Error::caused(ErrorKind::Bug, "a manifest could not be written", error))
+    }
+
+    /// The manifest's text for copies of its files under other names.
+    pub(crate) fn text_for(&self, model: &str, golden: &str) -> Result<String> {
+        let mut contents = self.contents.clone();
+        contents.file = model.to_owned();
+        if let Some(spec) = &mut contents.golden {
+            spec.file = golden.to_owned();
+        }
+        ModelManifest { contents, folder: PathBuf::new() }.text()
     }
 
     pub fn name(&self) -> &str {
@@ -447,7 +497,7 @@ fn version_numbers(version: &str) -> Option<Vec<u64>> {
     parts.into_iter().map(|part| part.parse().ok()).collect()
 }
 
-fn read_limited(path: &Path, bytes_max: u64, kind: ErrorKind) -> Result<Vec<u8>> {
+pub(crate) fn read_limited(path: &Path, bytes_max: u64, kind: ErrorKind) -> Result<Vec<u8>> {
     let cannot = |error: std::io::Error| Error::caused(kind, format!("{} cannot be read", path.display()), error);
     let size = std::fs::metadata(path).map_err(cannot)?.len();
     if size > bytes_max {

@@ -24,6 +24,8 @@ use message::{InferParameter, InferTensorContents, ModelInferRequest, ModelInfer
 pub const DIGEST_PARAMETER: &str = "model_sha256";
 /// Parameter of the model's configuration that holds its digest.
 pub const CONFIG_DIGEST_PARAMETER: &str = "sha256";
+/// Parameter of requests: microseconds that the caller waits, as in Triton.
+pub(crate) const TIMEOUT_PARAMETER: &str = "timeout";
 /// gRPC's own name for "not before so many milliseconds" (gRPC proposal A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -38,6 +40,15 @@ pub(crate) fn parameter_text(parameter: Option<&InferParameter>) -> Option<&str>
         | ParameterChoice::Int64Param(_)
         | ParameterChoice::DoubleParam(_)
         | ParameterChoice::Uint64Param(_) => None,
+    }
+}
+
+pub(crate) fn parameter_number(parameter: Option<&InferParameter>) -> Option<u64> {
+    match parameter?.parameter_choice.as_ref()? {
+        ParameterChoice::Int64Param(number) => u64::try_from(*number).ok(),
+        ParameterChoice::Uint64Param(number) => Some(*number),
+        ParameterChoice::StringParam(text) => text.parse().ok(),
+        ParameterChoice::BoolParam(_) | ParameterChoice::DoubleParam(_) => None,
     }
 }
 
@@ -86,7 +97,7 @@ pub(crate) fn decode_inputs(request: ModelInferRequest) -> Result<TensorBatch> {
     Ok(TensorBatch::new(tensors))
 }
 
-fn described(name: &str, datatype: &str, shape: &[i64]) -> Result<(Dtype, Vec<usize>)> {
+pub(crate) fn described(name: &str, datatype: &str, shape: &[i64]) -> Result<(Dtype, Vec<usize>)> {
     let Some(dtype) = Dtype::from_protocol_name(datatype) else {
         let known = Dtype::ALL.map(Dtype::protocol_name).join(", ");
         // What an unknown caller wrote is cut short before it is repeated.
@@ -137,12 +148,12 @@ where
     }
 }
 
-/// The request for `batch`.
-pub(crate) fn encode_request(manifest: &ModelManifest, batch: &TensorBatch) -> ModelInferRequest {
+/// The request for `batch`, to the model of this version (empty: the newest).
+pub(crate) fn encode_request(manifest: &ModelManifest, version: &str, batch: &TensorBatch) -> ModelInferRequest {
     let tensors = batch.tensors();
     ModelInferRequest {
         model_name: manifest.name().into(),
-        model_version: manifest.version().into(),
+        model_version: version.into(),
         id: String::new(),
         parameters: [(DIGEST_PARAMETER.into(), text_parameter(manifest.digest().to_hex()))].into(),
         inputs: tensors

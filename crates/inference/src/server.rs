@@ -1,24 +1,30 @@
-//! A stage service: models behind the Open Inference Protocol v2 over gRPC, health and metrics over HTTP.
+//! A stage service: models behind the Open Inference Protocol v2 over gRPC and HTTP, with health and metrics.
 
+use crate::access::{self, Identity, Token};
 use crate::connections::{self, ConnectionLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grpc::Grpc;
 use crate::manifest::ModelManifest;
 use crate::metrics;
 use crate::protocol::message::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::rest;
 use crate::runtime::Runtime;
-use crate::session::{Session, SessionConfig};
+use crate::session::{Device, Session, SessionConfig};
+use crate::turns::Turns;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// Largest message that can be set, 1 GiB.
@@ -37,6 +43,10 @@ pub struct ServerConfig {
     /// Longest wait, after the signal to stop, for requests that were taken. Default 25 s, below the 30 s after which
     /// Kubernetes kills.
     pub drain_limit: Duration,
+    /// Certificate and key: both sockets then speak TLS. Default none.
+    pub identity: Option<Identity>,
+    /// The token that callers must name; health and metrics are told to everybody. Default none.
+    pub token: Option<Token>,
 }
 
 impl Default for ServerConfig {
@@ -46,6 +56,8 @@ impl Default for ServerConfig {
             connections_max: 256,
             streams_max: 256,
             drain_limit: Duration::from_secs(25),
+            identity: None,
+            token: None,
         }
     }
 }
@@ -79,6 +91,7 @@ impl Server {
     pub async fn run(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Server { runtime, models, registry, config } = self;
         config.check()?;
+        let acceptors = config.acceptors()?;
         let served = Arc::new(Served::new(models.iter().map(|(manifest, _)| manifest))?);
         let collector = metrics::ModelCollector::new(&served);
         registry
@@ -86,7 +99,7 @@ impl Server {
             .map_err(|error| Error::caused(ErrorKind::Bug, "the counters of the models are registered twice", error))?;
 
         let stop = CancellationToken::new();
-        let sockets = serve_sockets(listeners, &served, &registry, &config, &stop);
+        let sockets = serve_sockets(listeners, acceptors, &served, &registry, &config, &stop);
         let mut sockets = std::pin::pin!(sockets);
         let mut shutdown = std::pin::pin!(shutdown);
         let mut load = std::pin::pin!(load(Arc::clone(&served), runtime, models));
@@ -132,13 +145,32 @@ impl ServerConfig {
         }
         Ok(())
     }
+
+    /// What accepts TLS for gRPC and for HTTP; none where no certificate is set.
+    fn acceptors(&self) -> Result<[Option<TlsAcceptor>; 2]> {
+        let of = |protocols: &[&str]| self.identity.as_ref().map(|identity| identity.acceptor(protocols)).transpose();
+        Ok([of(&["h2"])?, of(&["h2", "http/1.1"])?])
+    }
+}
+
+/// Turns on each device that is used: as many batches at once as the model that asks for most, on a GPU at least two.
+fn turns(models: &[(ModelManifest, SessionConfig)]) -> BTreeMap<Device, Turns> {
+    let mut at_once: BTreeMap<Device, usize> = BTreeMap::new();
+    for (_, config) in models {
+        let least = if config.device == Device::Cpu { 1 } else { 2 };
+        let most = at_once.entry(config.device).or_insert(least);
+        *most = (*most).max(config.runners);
+    }
+    at_once.into_iter().map(|(device, at_once)| (device, Turns::new(at_once))).collect()
 }
 
 /// Loads one model after the other, each off the async threads.
 async fn load(served: Arc<Served>, runtime: Runtime, models: Vec<(ModelManifest, SessionConfig)>) -> Result<()> {
+    let turns = turns(&models);
     for (index, (manifest, config)) in models.into_iter().enumerate() {
-        let runtime = runtime.clone();
-        let session = tokio::task::spawn_blocking(move || Session::start(&runtime, manifest, config))
+        let (runtime, turns) = (runtime.clone(), turns.get(&config.device).cloned());
+        let start = move || Session::start_beside(&runtime, manifest, config, turns.as_ref());
+        let session = tokio::task::spawn_blocking(start)
             .await
             .map_err(|error| Error::caused(ErrorKind::Bug, "loading a model panicked", error))??;
         served.loaded(index, session);
@@ -148,6 +180,7 @@ async fn load(served: Arc<Served>, runtime: Runtime, models: Vec<(ModelManifest,
 
 async fn serve_sockets(
     listeners: Listeners,
+    [grpc_tls, http_tls]: [Option<TlsAcceptor>; 2],
     served: &Arc<Served>,
     registry: &Registry,
     config: &ServerConfig,
@@ -158,12 +191,20 @@ async fn serve_sockets(
         .max_encoding_message_size(config.message_bytes_max);
     let limits =
         ConnectionLimits { connections_max: config.connections_max, streams_max: config.streams_max, http2_only: true };
-    let grpc = tonic::service::Routes::new(service).prepare().into_axum_router();
-    let grpc = connections::serve(listeners.grpc, grpc, limits, stop.clone());
+    let mut grpc = tonic::service::Routes::new(service).prepare().into_axum_router();
+    if let Some(token) = &config.token {
+        grpc = grpc.layer(middleware::from_fn_with_state(token.clone(), access::guard_grpc));
+    }
+    let grpc = connections::serve(listeners.grpc, grpc_tls, grpc, limits, stop.clone());
     let http = async {
         if let Some(listener) = listeners.http {
-            let router = http_router(Arc::clone(served), registry.clone());
-            connections::serve(listener, router, ConnectionLimits { http2_only: false, ..limits }, stop.clone()).await;
+            let mut models = rest::routes(Arc::clone(served), config.message_bytes_max);
+            if let Some(token) = &config.token {
+                models = models.layer(middleware::from_fn_with_state(token.clone(), access::guard_http));
+            }
+            let router = health_router(Arc::clone(served), registry.clone()).merge(models);
+            let limits = ConnectionLimits { http2_only: false, ..limits };
+            connections::serve(listener, http_tls, router, limits, stop.clone()).await;
         }
     };
     tokio::join!(grpc, http);
@@ -235,6 +276,14 @@ impl Served {
         self.models.iter().filter_map(|model| model.session.get()).map(|session| session.pending_rows()).sum()
     }
 
+    /// Versions of a model, oldest first.
+    pub fn versions(&self, name: &str) -> Vec<String> {
+        let manifests = self.models.iter().map(|model| &model.manifest).filter(|manifest| manifest.name() == name);
+        let mut versions: Vec<_> = manifests.map(|m| (m.version_order(), m.version().to_owned())).collect();
+        versions.sort();
+        versions.into_iter().map(|(_, version)| version).collect()
+    }
+
     /// The model of this name, in this version or (empty) the newest; an error of kind `UnknownModel` says which exist.
     pub fn find(&self, name: &str, version: &str) -> Result<&ServedModel> {
         let found = self
@@ -258,7 +307,8 @@ impl Served {
     }
 }
 
-fn http_router(served: Arc<Served>, registry: Registry) -> Router {
+/// What everybody is told: Kubernetes and Prometheus bring no token.
+fn health_router(served: Arc<Served>, registry: Registry) -> Router {
     async fn ready(State(served): State<Arc<Served>>) -> StatusCode {
         if served.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
     }

@@ -1,13 +1,14 @@
 //! A network in this process: one model on threads of its own.
 
 use crate::batcher::{self, Policy, Queue};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{BATCH_ROWS_MAX, ModelManifest};
 use crate::runtime::Runtime;
 use crate::stage::Stage;
 use crate::statistics::Statistics;
 use crate::tensor::{Tensor, TensorBatch};
+use crate::turns::Turns;
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,7 +22,7 @@ pub const THREADS_MAX: usize = 256;
 pub const DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Where a network is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Device {
     #[default]
     Cpu,
@@ -60,6 +61,8 @@ impl std::str::FromStr for Device {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
     pub device: Device,
+    /// Whether a model is computed on the CPU, with a warning, where a GPU cannot be had. Default false: an error.
+    pub fall_back: bool,
     /// Runners, 1 to 256: batches that are computed at the same time, each by a session of its own with its own copy of the
     /// weights. On a CPU, as many as the cores that this model may use: runners of one thread never wait for each other.
     /// Default 1.
@@ -85,6 +88,7 @@ impl Default for SessionConfig {
     fn default() -> SessionConfig {
         SessionConfig {
             device: Device::Cpu,
+            fall_back: false,
             runners: 1,
             threads: 1,
             spin: false,
@@ -147,6 +151,27 @@ impl Session {
     /// that the manifest names, `Model` when it cannot be loaded, has other tensors than the manifest says, or fails on
     /// a batch of zeros.
     pub fn start(runtime: &Runtime, manifest: ModelManifest, config: SessionConfig) -> Result<Session> {
+        Session::start_beside(runtime, manifest, config, None)
+    }
+
+    /// [`Session::start`] on a device that other models use as well: batches wait for their turn.
+    pub fn start_beside(
+        runtime: &Runtime,
+        manifest: ModelManifest,
+        config: SessionConfig,
+        turns: Option<&Turns>,
+    ) -> Result<Session> {
+        let wanted = config.device;
+        let mut config = config;
+        if wanted != Device::Cpu
+            && config.fall_back
+            && let Err(reason) = engine::probe(runtime, &config, manifest.name())
+        {
+            tracing::warn!(%reason, "the model is computed on the CPU instead");
+            config.device = Device::Cpu;
+        }
+        // Turns of a device that is not used after all would hold nobody up; those of the CPU are the system's then.
+        let place = turns.filter(|_| config.device == wanted).map(Turns::place);
         let batch_rows = config.check(&manifest)?;
         let bytes = manifest.read_model()?;
         let statistics = Arc::new(Statistics::default());
@@ -167,7 +192,7 @@ impl Session {
             let work = {
                 let (runtime, manifest, config) = (runtime.clone(), manifest.clone(), config.clone());
                 let (bytes, jobs, ready) = (Arc::clone(&bytes), jobs.clone(), ready.clone());
-                let statistics = Arc::clone(&statistics);
+                let (statistics, place) = (Arc::clone(&statistics), place.clone());
                 move || {
                     let prepared =
                         Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut engine| {
@@ -180,7 +205,7 @@ impl Session {
                         Ok((mut engine, batching)) => {
                             let _ = ready.send(Ok(()));
                             drop(ready);
-                            batching.block_on(batcher::serve(jobs, policy, &mut engine, &statistics));
+                            batching.block_on(batcher::serve(jobs, policy, place.as_ref(), &mut engine, &statistics));
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
@@ -215,6 +240,11 @@ impl Session {
 
     pub fn config(&self) -> &SessionConfig {
         &self.config
+    }
+
+    /// The execution provider that computes the model: `cpu` or `cuda`.
+    pub fn provider(&self) -> &'static str {
+        self.config.device.provider()
     }
 
     /// Rows of the one shape that is executed.

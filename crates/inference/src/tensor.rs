@@ -1,6 +1,7 @@
 //! Tensors as they travel: typed, named, row-major, little-endian, the first axis counting rows (images).
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::trace::Trace;
 use bytes::Bytes;
 use half::f16;
 use serde::{Deserialize, Serialize};
@@ -216,16 +217,26 @@ impl fmt::Debug for Tensor {
 pub struct TensorBatch {
     tensors: Vec<Tensor>,
     deadline: Option<Instant>,
+    trace: Option<Trace>,
 }
 
 impl TensorBatch {
     pub fn new(tensors: Vec<Tensor>) -> TensorBatch {
-        TensorBatch { tensors, deadline: None }
+        TensorBatch { tensors, deadline: None, trace: None }
     }
 
     /// After `deadline` nobody waits for the answer any more: the request costs nothing if it has not begun.
     pub fn with_deadline(self, deadline: Instant) -> TensorBatch {
         TensorBatch { deadline: Some(deadline), ..self }
+    }
+
+    /// The trace that the request belongs to; a service logs it.
+    pub fn with_trace(self, trace: Option<Trace>) -> TensorBatch {
+        TensorBatch { trace, ..self }
+    }
+
+    pub fn trace(&self) -> Option<Trace> {
+        self.trace
     }
 
     pub fn tensors(&self) -> &[Tensor] {

@@ -71,6 +71,9 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
 }
 
 pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = settings.clone();
+    wiring::choose_device(&mut settings, &args.device);
+    let settings = &settings;
     let threads = settings.threads(args.threads);
     block_on(threads, async {
         let cancel = signals::stop_on_signal();
@@ -79,10 +82,10 @@ pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let pipeline = wiring::pipeline(&args.pipeline)?;
         let broker = broker(settings, "worker").await?;
-        let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+        let (stages, provider) = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
         let key = wiring::key(settings, &args.lake.lake)?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
-        let parts = StepParts { pipeline, stages, lake, key, threads, overlays: None, metrics };
+        let parts = StepParts { pipeline, stages, provider, lake, key, threads, overlays: None, metrics };
         let steps = wiring::steps(parts, settings)?;
         served.ready();
         let options = WorkerOptions { prefetch: settings.queue.prefetch, ..WorkerOptions::default() };

@@ -3,43 +3,74 @@
 use crate::cli::InferArgs;
 use crate::exit::usage;
 use crate::settings::Settings;
-use crate::{signals, wiring};
+use crate::{environment, settings, signals, wiring};
 use anyhow::Context;
-use inference::{Listeners, ModelManifest, Server, ServerConfig, SessionConfig};
+use inference::{Identity, Listeners, ModelManifest, Runtime, Server, ServerConfig, repository};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Manifests that a folder may hold.
 const MANIFESTS_MAX: usize = 256;
 
 pub fn run(args: &InferArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = match &args.config {
+        Some(file) => settings::load(Some(file))?,
+        None => settings.clone(),
+    };
+    wiring::choose_device(&mut settings, &args.device);
+    settings.infer.certificate = args.tls_certificate.clone().or(settings.infer.certificate);
+    settings.infer.key = args.tls_key.clone().or(settings.infer.key);
     let threads = settings.threads(args.threads);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads.clamp(2, 8)).enable_all().build()?;
     runtime.block_on(async {
         let cancel = signals::stop_on_signal();
-        let models = manifests(args)?
+        let library = tokio::task::spawn_blocking(wiring::runtime).await??;
+        let models = manifests(args, &library)?
             .into_iter()
-            .map(|manifest| (manifest, SessionConfig { runners: threads, ..SessionConfig::default() }))
-            .collect();
+            .map(|manifest| {
+                let config = settings.networks.session(manifest.name(), threads)?;
+                Ok((manifest, config))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let config = config(&settings)?;
         let listen = async |address: std::net::SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
         };
         let (grpc, http) = (listen(args.grpc).await?, listen(args.http).await?);
         let addresses = serde_json::json!({"grpc": grpc.local_addr()?, "http": http.local_addr()?});
         println!("{addresses}");
-        let server = Server {
-            runtime: tokio::task::spawn_blocking(wiring::runtime).await??,
-            models,
-            registry: prometheus::Registry::new(),
-            config: ServerConfig::default(),
-        };
+        let server = Server { runtime: library, models, registry: prometheus::Registry::new(), config };
         server.run(Listeners { grpc, http: Some(http) }, cancel.cancelled_owned()).await?;
         Ok(0)
     })
 }
 
-/// All model manifests of the folders (`<name>.toml` beside the model; other tables are passed over), or those asked for.
-fn manifests(args: &InferArgs) -> anyhow::Result<Vec<ModelManifest>> {
+fn config(settings: &Settings) -> anyhow::Result<ServerConfig> {
+    let infer = &settings.infer;
+    let identity = match (&infer.certificate, &infer.key) {
+        (Some(certificate), Some(key)) => Some(Identity { certificate: certificate.clone(), key: key.clone() }),
+        (None, None) => None,
+        _ => return Err(usage("--tls-certificate and --tls-key go together".to_owned())),
+    };
+    let token = wiring::stage_token(environment::stage_token()?)?;
+    if token.is_some() && identity.is_none() {
+        tracing::warn!("callers send the token unencrypted, because no certificate is set");
+    }
+    Ok(ServerConfig {
+        message_bytes_max: (infer.message_mib as usize) << 20,
+        connections_max: infer.connections as usize,
+        streams_max: infer.streams,
+        drain_limit: Duration::from_secs(infer.drain_s.into()),
+        identity,
+        token,
+    })
+}
+
+/// All models of the folders, or those asked for: `<name>.toml` beside `<name>.onnx` (other tables are passed over), or a
+/// repository in Triton's layout.
+fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelManifest>> {
     let mut found = Vec::new();
     for folder in &args.folders {
         let before = found.len();
@@ -50,16 +81,22 @@ fn manifests(args: &InferArgs) -> anyhow::Result<Vec<ModelManifest>> {
                 found.push(ModelManifest::read(&path)?);
             }
         }
+        if found.len() == before && repository::is_repository(folder) {
+            let wanted =
+                |manifest: &ModelManifest| args.models.is_empty() || args.models.iter().any(|m| m == manifest.name());
+            found.extend(repository::read(library, folder)?.into_iter().filter(wanted));
+        }
         if args.models.is_empty() && found.len() == before {
             return Err(usage(format!(
-                "{} holds no model: a manifest <name>.toml lies beside <name>.onnx",
+                "{} holds no model: a manifest <name>.toml lies beside <name>.onnx (`aortica model describe` writes one), or \
+                 <name>/1/model.onnx in Triton's layout",
                 folder.display()
             )));
         }
     }
     for name in &args.models {
         if !found.iter().any(|manifest| manifest.name() == name) {
-            return Err(usage(format!("no manifest {name}.toml in the folders given")));
+            return Err(usage(format!("no model {name} in the folders given")));
         }
     }
     Ok(found)

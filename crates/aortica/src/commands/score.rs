@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = settings.clone();
+    wiring::choose_device(&mut settings, &args.device);
+    let settings = &settings;
     let threads = settings.threads(args.threads);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads.min(4)).enable_all().build()?;
     runtime.block_on(run_async(args, settings, threads))
@@ -26,13 +29,14 @@ async fn run_async(args: &ScoreArgs, settings: &Settings, threads: usize) -> any
     let pipeline = wiring::pipeline(&args.pipeline)?;
     // What can be wrong comes first: a wrong path or a missing library should leave no key file and no empty lake behind.
     Source::open(&args.source, wiring::stores()?, None).await?;
-    let stages = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+    let (stages, provider) = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
     let key = wiring::key(settings, &args.lake.lake)?;
     let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key.clone()))).await?;
     let lake = wiring::create_lake(&args.lake.lake).await?;
     let parts = StepParts {
         pipeline,
         stages,
+        provider,
         lake: lake.clone(),
         key,
         threads,

@@ -60,7 +60,7 @@ impl Bench {
             let (jobs, counters) = (jobs.clone(), Arc::clone(&statistics));
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-                runtime.block_on(serve(jobs, policy, &mut device, &counters));
+                runtime.block_on(serve(jobs, policy, None, &mut device, &counters));
             })
         };
         let threads = (0..runners).map(|_| runner()).collect();

@@ -1,13 +1,17 @@
 //! Tests with real models. They need the ONNX Runtime library: `make test` sets ORT_DYLIB_PATH to the pinned one.
 
 mod overhead;
+mod repository;
+mod rest;
 mod retry;
+mod secure;
 mod service;
 mod session;
 
 use inference::{ModelManifest, Runtime, Session, SessionConfig, Tensor};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 pub fn models() -> PathBuf {
@@ -18,9 +22,36 @@ pub fn manifest(name: &str) -> ModelManifest {
     ModelManifest::read(&models().join(format!("{name}.toml"))).unwrap()
 }
 
+/// What this crate has logged so far, of all tests.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+pub fn log() -> String {
+    String::from_utf8(LOG.lock().unwrap().clone()).unwrap()
+}
+
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the log from the first test on: spans that are met before there is a log would never be in it.
+static LOGGING: LazyLock<()> = LazyLock::new(|| {
+    let logger = tracing_subscriber::fmt().json().with_env_filter("inference=debug").with_writer(|| Log);
+    logger.try_init().expect("there is no other log");
+});
+
 /// The library, or `None` (said aloud, past the capture of test output) where no path is set.
 #[expect(clippy::disallowed_methods, reason = "the make targets tell the tests where the library is")]
 pub fn runtime() -> Option<Runtime> {
+    LazyLock::force(&LOGGING);
     match std::env::var_os("ORT_DYLIB_PATH") {
         Some(path) => Some(Runtime::load(Path::new(&path)).expect("ORT_DYLIB_PATH names a usable library")),
         None => {

@@ -28,7 +28,7 @@ use tonic::transport::Channel;
 
 pub struct Service {
     pub grpc: SocketAddr,
-    http: SocketAddr,
+    pub http: SocketAddr,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<()>>,
 }
@@ -44,7 +44,7 @@ impl Service {
         Some(service)
     }
 
-    async fn begin(models: Vec<(ModelManifest, SessionConfig)>, config: ServerConfig) -> Option<Service> {
+    pub async fn begin(models: Vec<(ModelManifest, SessionConfig)>, config: ServerConfig) -> Option<Service> {
         let runtime = runtime()?;
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,7 +67,12 @@ impl Service {
         GrpcInferenceServiceClient::connect(self.endpoint()).await.unwrap()
     }
 
-    async fn stop(self) -> Result<()> {
+    /// How a service ended that ends by itself.
+    pub async fn ended(self) -> Result<()> {
+        self.ended.await.unwrap()
+    }
+
+    pub async fn stop(self) -> Result<()> {
         self.stop.send(()).unwrap();
         self.ended.await.unwrap()
     }
@@ -83,11 +88,11 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-fn one(name: &str) -> Vec<(ModelManifest, SessionConfig)> {
+pub fn one(name: &str) -> Vec<(ModelManifest, SessionConfig)> {
     vec![(manifest(name), prompt())]
 }
 
-fn client_of(manifest: ModelManifest, service: &Service) -> StageClient {
+pub fn client_of(manifest: ModelManifest, service: &Service) -> StageClient {
     StageClient::new(manifest, ClientConfig { endpoints: vec![service.endpoint()], ..ClientConfig::default() }).unwrap()
 }
 

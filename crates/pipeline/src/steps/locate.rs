@@ -5,8 +5,8 @@ use super::{Steps, Stop, Way};
 use crate::error::{Error, ErrorKind};
 use domain::{FailReason, Radiograph};
 use futures::future::try_join_all;
-use inference::Tensor;
 use inference::tensor::named;
+use inference::{Tensor, Trace};
 use scoring::levels::LocateOutput;
 use scoring::locate::{LocateInput, STAGE_HEIGHT, STAGE_WIDTH, aspects_to_try, prepare};
 use scoring::quality::Picture;
@@ -41,12 +41,12 @@ pub(crate) struct LocatedSpine {
     pub image: RegionImage,
 }
 
-pub(crate) async fn locate(steps: &Steps, prepared: Prepared) -> Way<LocatedSpine> {
+pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trace>) -> Way<LocatedSpine> {
     let Prepared { radiograph, inputs } = prepared;
     let answers = try_join_all(inputs.into_iter().map(|(aspect, input)| async move {
         let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
         let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
-        let outputs = steps.ask(steps.settings.stages.locate.as_ref(), tensor).await?;
+        let outputs = steps.ask(steps.settings.stages.locate.as_ref(), tensor, trace).await?;
         Ok::<_, Stop>((aspect, input.to_stage, outputs))
     }))
     .await?;

@@ -32,7 +32,7 @@ use domain::{
     Radiograph, Reading,
 };
 use imaging::{Accept, DecodeContext, Deidentify, Limits};
-use inference::{Stage, Tensor, TensorBatch};
+use inference::{Stage, Tensor, TensorBatch, Trace};
 use lake::Lake;
 use locate::Prepared;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ pub struct Steps {
     cpu: Cpu,
     budget: Budget,
     overlays_failed: AtomicU64,
+    trace_seed: u128,
+    traces: AtomicU64,
     /// Told of the end of each step.
     #[cfg(test)]
     pub(crate) boundary: Option<Arc<dyn Fn(Step) + Send + Sync>>,
@@ -176,6 +178,8 @@ impl Steps {
             cpu: Cpu::new(settings.threads)?,
             budget: Budget::new(settings.memory_bytes),
             overlays_failed: AtomicU64::new(0),
+            trace_seed: uuid::Uuid::new_v4().as_u128(),
+            traces: AtomicU64::new(0),
             settings,
             #[cfg(test)]
             boundary: None,
@@ -251,6 +255,11 @@ impl Steps {
             self.timed(Step::Fetch, fetch::fetch(item, &settings.stores, settings.limits.max_file_bytes)).await?;
         settings.metrics.bytes_read(fetched.bytes.len() as u64);
 
+        let trace = self.trace();
+        if let Some(trace) = trace {
+            // The one place that ties a trace to an item: services are told the trace alone (invariant 2).
+            tracing::debug!(item = %item.id(), %trace, "reading");
+        }
         let context = self.decode_context(item);
         // one task from bytes to the network's input: each change of threads costs, and the pixels are at hand
         let decoding = self.on_threads(move || Ok(Prepared::of(*decode::decode(&fetched, &context)?)));
@@ -259,7 +268,7 @@ impl Steps {
         share.shrink_to(radiograph.raster.pixels().len() as u64 * 2 + WITHOUT_PIXELS_BYTES);
         let known = Known { image_id: radiograph.image_id.clone(), facts: radiograph.facts.clone() };
 
-        let reading = self.read_pixels(item, prepared, &mut share).await.map_err(|stop| stop.about(&known))?;
+        let reading = self.read_pixels(item, prepared, trace, &mut share).await.map_err(|stop| stop.about(&known))?;
         let publishing = publish::publish(&settings.lake, &reading);
         let artifact_key = self.timed(Step::Publish, publishing).await?;
         let outcome = Outcome::Scored { reading: Box::new(reading) };
@@ -267,14 +276,26 @@ impl Steps {
     }
 
     /// From a prepared radiograph to its reading.
-    async fn read_pixels(&self, item: &Item, prepared: Prepared, share: &mut budget::Share) -> Way<Reading> {
-        let located = self.timed(Step::Locate, locate::locate(self, prepared)).await?;
-        let mut marked = self.timed(Step::Segment, segment::segment(self, located)).await?;
+    async fn read_pixels(
+        &self,
+        item: &Item,
+        prepared: Prepared,
+        trace: Option<Trace>,
+        share: &mut budget::Share,
+    ) -> Way<Reading> {
+        let located = self.timed(Step::Locate, locate::locate(self, prepared, trace)).await?;
+        let mut marked = self.timed(Step::Segment, segment::segment(self, located, trace)).await?;
         if self.settings.overlay.is_none() {
             marked.drop_pixels();
             share.shrink_to(WITHOUT_PIXELS_BYTES);
         }
         self.timed(Step::Score, score::score(self, item, marked)).await
+    }
+
+    /// A trace for one reading: random, so that it says nothing of the image, and another for each try.
+    fn trace(&self) -> Option<Trace> {
+        let count = self.traces.fetch_add(1, Ordering::Relaxed) + 1;
+        Trace::new(self.trace_seed.wrapping_add(u128::from(count)), count)
     }
 
     fn decode_context(&self, item: &Item) -> DecodeContext {
@@ -309,8 +330,8 @@ impl Steps {
 
     /// Asks a network about one image. Rows of several images are gathered on its side; how long an answer may take, and
     /// how often a service that is away or busy is asked again, is the stage's own setting.
-    async fn ask(&self, stage: &dyn Stage, input: Tensor) -> Way<Vec<Tensor>> {
-        match stage.infer(TensorBatch::from(input)).await {
+    async fn ask(&self, stage: &dyn Stage, input: Tensor, trace: Option<Trace>) -> Way<Vec<Tensor>> {
+        match stage.infer(TensorBatch::from(input).with_trace(trace)).await {
             Ok(outputs) => Ok(outputs),
             // the network cannot compute this row, alone in its batch
             Err(error) if error.kind() == inference::ErrorKind::Compute => {

@@ -3,8 +3,8 @@
 use super::locate::{LocatedSpine, of_inference};
 use super::{Steps, Way};
 use domain::{Radiograph, Wall};
-use inference::Tensor;
 use inference::tensor::named;
+use inference::{Tensor, Trace};
 use scoring::quality::Picture;
 use scoring::read::Located;
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH, RegionImage};
@@ -30,11 +30,11 @@ impl MarkedRegion {
     }
 }
 
-pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine) -> Way<MarkedRegion> {
+pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine, trace: Option<Trace>) -> Way<MarkedRegion> {
     let LocatedSpine { radiograph, picture, located, image } = spine;
     let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
     let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
-    let outputs = steps.ask(steps.settings.stages.segment.as_ref(), tensor).await?;
+    let outputs = steps.ask(steps.settings.stages.segment.as_ref(), tensor, trace).await?;
     let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
     debug_assert_eq!(calcification.shape().get(1), Some(&Wall::ALL.len()));
     let image_id = radiograph.image_id.clone();

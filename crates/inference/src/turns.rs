@@ -1,0 +1,236 @@
+//! Who computes next on a device that several models share.
+//!
+//! As many batches are computed at once as the device bears (the cores of a CPU; on a GPU two, so that one is copied while
+//! the other is computed). Of the models that wait for a turn, the one comes next that has used the device least: a model
+//! with long batches does not starve one with short batches, whatever their demand. A model that was idle does not save up
+//! time: it starts level with the least of those at work.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// A device and its turns. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    models: Vec<Usage>,
+    waiting: Vec<Waiting>,
+    arrivals: u64,
+}
+
+/// What one model has had of the device.
+#[derive(Debug, Default)]
+struct Usage {
+    used: Duration,
+    /// Turns that it holds or waits for.
+    claims: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    model: usize,
+    arrival: u64,
+    go: oneshot::Sender<()>,
+}
+
+/// The place of one model among those of a device.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    turns: Turns,
+    model: usize,
+}
+
+/// Leave to compute; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    place: Place,
+    /// When the turn came; `None` for one that never came.
+    began: Option<Instant>,
+}
+
+impl Turns {
+    /// `at_once`: batches that are computed at the same time, at least 1.
+    pub fn new(at_once: usize) -> Turns {
+        let state = State { free: at_once.max(1), models: Vec::new(), waiting: Vec::new(), arrivals: 0 };
+        Turns { state: Arc::new(Mutex::new(state)) }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        let mut state = self.lock();
+        state.models.push(Usage::default());
+        Place { turns: self.clone(), model: state.models.len() - 1 }
+    }
+
+    /// What every model has used so far, in the order in which they came.
+    #[cfg(test)]
+    fn used(&self) -> Vec<Duration> {
+        self.lock().models.iter().map(|usage| usage.used).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic is done while the lock is held.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn claim(&mut self, model: usize) {
+        if self.models[model].claims == 0 {
+            let least = self.models.iter().filter(|usage| usage.claims > 0).map(|usage| usage.used).min();
+            self.models[model].used = self.models[model].used.max(least.unwrap_or_default());
+        }
+        self.models[model].claims += 1;
+    }
+
+    /// Hands free turns to those who wait.
+    fn grant(&mut self) {
+        while self.free > 0 {
+            let next = (0..self.waiting.len())
+                .min_by_key(|&at| (self.models[self.waiting[at].model].used, self.waiting[at].arrival));
+            let Some(next) = next else { return };
+            let waiting = self.waiting.swap_remove(next);
+            // One that has gone does not take a turn; its claim is given back by its own drop.
+            if waiting.go.send(()).is_ok() {
+                self.free -= 1;
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Waits for a turn. Dropping the future gives the wait up.
+    pub async fn turn(&self) -> Turn {
+        let mut turn = Turn { place: self.clone(), began: None };
+        let wait = {
+            let mut state = self.turns.lock();
+            state.claim(self.model);
+            if state.free > 0 && state.waiting.is_empty() {
+                state.free -= 1;
+                None
+            } else {
+                let (go, wait) = oneshot::channel();
+                let arrival = state.arrivals;
+                state.arrivals += 1;
+                state.waiting.push(Waiting { model: self.model, arrival, go });
+                Some(wait)
+            }
+        };
+        if let Some(wait) = wait {
+            let mut given = Given { turns: &self.turns, wait, taken: false };
+            // The sender is dropped only with the state itself, which this place keeps.
+            given.taken = (&mut given.wait).await.is_ok();
+            debug_assert!(given.taken);
+        }
+        turn.began = Some(Instant::now());
+        turn
+    }
+}
+
+/// A turn that may have been handed over just when the waiter went away: then it goes back.
+struct Given<'a> {
+    turns: &'a Turns,
+    wait: oneshot::Receiver<()>,
+    taken: bool,
+}
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            let mut state = self.turns.lock();
+            self.wait.close();
+            if self.wait.try_recv().is_ok() {
+                state.free += 1;
+                state.grant();
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.place.turns.lock();
+        let usage = &mut state.models[self.place.model];
+        usage.claims -= 1;
+        if let Some(began) = self.began {
+            usage.used += began.elapsed();
+            state.free += 1;
+            state.grant();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    /// Adds to what a model has used, as if it had computed for so long.
+    fn spend(turns: &Turns, model: usize, ms: u64) {
+        turns.lock().models[model].used += Duration::from_millis(ms);
+    }
+
+    #[tokio::test]
+    async fn the_model_that_has_used_least_comes_next() {
+        let turns = Turns::new(1);
+        let (long, short) = (turns.place(), turns.place());
+        let mut held = Some(long.turn().await);
+        let mut order = Vec::new();
+        let mut waiting = [Box::pin(long.turn()), Box::pin(short.turn())];
+        // both wait all the time; a turn of the first takes ten times as long
+        for _ in 0..40 {
+            for wait in &mut waiting {
+                assert!(wait.as_mut().now_or_never().is_none(), "the device is busy");
+            }
+            drop(held.take());
+            let model = (0..2).find(|model| match waiting[*model].as_mut().now_or_never() {
+                Some(turn) => {
+                    held = Some(turn);
+                    true
+                }
+                None => false,
+            });
+            let model = model.expect("a free device is given to somebody");
+            spend(&turns, model, if model == 0 { 100 } else { 10 });
+            order.push(model);
+            waiting[model] = Box::pin(if model == 0 { long.turn() } else { short.turn() });
+        }
+        let shorts = order.iter().filter(|model| **model == 1).count();
+        assert!((34..=38).contains(&shorts), "ten short turns for a long one: {order:?}");
+        let used = turns.used();
+        assert!(used[0].abs_diff(used[1]) <= Duration::from_millis(120), "{used:?}");
+    }
+
+    #[tokio::test]
+    async fn an_idle_model_does_not_save_up_time() {
+        let turns = Turns::new(2);
+        let (busy, late) = (turns.place(), turns.place());
+        let first = busy.turn().await;
+        spend(&turns, 0, 5000);
+        drop(late.turn().await);
+        assert!(turns.used()[1] >= Duration::from_millis(5000), "starts level with those at work");
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_costs_nothing() {
+        let turns = Turns::new(1);
+        let place = turns.place();
+        let held = place.turn().await;
+        let mut gone = Box::pin(place.turn());
+        assert!(gone.as_mut().now_or_never().is_none());
+        let mut patient = Box::pin(place.turn());
+        assert!(patient.as_mut().now_or_never().is_none());
+        // handed the turn, but gone before it could look
+        drop(held);
+        drop(gone);
+        let turn = patient.as_mut().now_or_never().expect("the turn went on to the next");
+        drop(turn);
+        let state = turns.lock();
+        assert_eq!((state.free, state.models[0].claims), (1, 0));
+    }
+}
