@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), smoke 4.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), interop 2, smoke 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -55,7 +55,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit smoke ## everything that CI runs
+test: runtime lint unit interop smoke ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -67,6 +67,11 @@ unit: runtime ## the tests of every crate, those against a real RabbitMQ, and th
 	$(CARGO) build --locked --workspace --all-targets
 	tests/services/with_rabbitmq.sh $(CARGO) test --locked --workspace
 
+.PHONY: interop
+interop: runtime ## clients of Triton and KServe, unmodified, against a stage service
+	$(CARGO) build --locked --workspace --all-targets
+	tests/peers/inference/clients.sh
+
 .PHONY: smoke
 smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; the table equals that of score
 	$(CARGO) build --locked --workspace --all-targets
@@ -75,10 +80,13 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 .PHONY: prove
 prove: runtime build ## the longer proofs; their records are checked in under tests/prove
 	python3 tests/prove/kill.py --aortica $(AORTICA) --record tests/prove/kill.json
+	$(CARGO) build --locked -p inference --example load
+	python3 tests/prove/soak.py --aortica $(AORTICA) --load target/debug/examples/load --record tests/prove/soak.json
 
 .PHONY: bench
 bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
 	tests/bench/run.sh
+	tests/bench/infer.sh
 
 .PHONY: models
 models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume

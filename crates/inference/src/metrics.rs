@@ -33,7 +33,11 @@ const COUNTERS: [Counter; 6] = [
 const LABELS: [&str; 2] = ["model", "version"];
 const FAILURES: (&str, &str) = ("nv_inference_request_failure", "Requests that were not answered, by reason");
 const FAILURE_LABELS: [&str; 3] = ["model", "version", "reason"];
-const PENDING: (&str, &str) = ("nv_inference_pending_row_count", "Rows waiting or being computed");
+const PENDING: (&str, &str) = ("aortica_inference_pending_rows", "Rows waiting or being computed");
+/// Triton has no such counter; the rows of a batch say whether requests find each other.
+const BATCHES: (&str, &str) = ("aortica_inference_batches", "Batches computed, by their rows without padding");
+const BATCH_LABELS: [&str; 3] = ["model", "version", "rows"];
+const READY: (&str, &str) = ("aortica_inference_model_ready", "1 when the model takes requests, else 0");
 
 fn microseconds(session: &Session, which: usize) -> u64 {
     u64::try_from(session.statistics().durations()[which].as_micros()).unwrap_or(u64::MAX)
@@ -49,7 +53,12 @@ pub(crate) struct ModelCollector {
 impl ModelCollector {
     pub fn new(served: &Arc<Served>) -> ModelCollector {
         let plain = COUNTERS.iter().map(|(name, help, _)| (*name, *help, &LABELS[..]));
-        let others = [(FAILURES.0, FAILURES.1, &FAILURE_LABELS[..]), (PENDING.0, PENDING.1, &LABELS[..])];
+        let others = [
+            (FAILURES.0, FAILURES.1, &FAILURE_LABELS[..]),
+            (PENDING.0, PENDING.1, &LABELS[..]),
+            (BATCHES.0, BATCHES.1, &BATCH_LABELS[..]),
+            (READY.0, READY.1, &LABELS[..]),
+        ];
         let descriptions = plain
             .chain(others)
             .filter_map(|(name, help, labels)| {
@@ -74,6 +83,12 @@ impl ModelCollector {
         }
         let failures = IntCounterVec::new(Opts::new(FAILURES.0, FAILURES.1), &FAILURE_LABELS)?;
         let pending = IntGaugeVec::new(Opts::new(PENDING.0, PENDING.1), &LABELS)?;
+        let batches = IntCounterVec::new(Opts::new(BATCHES.0, BATCHES.1), &BATCH_LABELS)?;
+        let ready = IntGaugeVec::new(Opts::new(READY.0, READY.1), &LABELS)?;
+        for model in served.models() {
+            let labels = [model.manifest.name(), model.manifest.version()];
+            ready.get_metric_with_label_values(&labels)?.set(model.is_ready().into());
+        }
         for session in sessions() {
             let (name, version) = (session.manifest().name(), session.manifest().version());
             for reason in FailureReason::ALL {
@@ -82,9 +97,14 @@ impl ModelCollector {
                     .inc_by(session.statistics().requests_failed(reason));
             }
             pending.get_metric_with_label_values(&[name, version])?.set(session.pending_rows() as i64);
+            for (rows, execution) in session.statistics().executions() {
+                batches.get_metric_with_label_values(&[name, version, &rows.to_string()])?.inc_by(execution.count);
+            }
         }
         families.extend(failures.collect());
         families.extend(pending.collect());
+        families.extend(batches.collect());
+        families.extend(ready.collect());
         Ok(families)
     }
 }

@@ -11,6 +11,7 @@ use crate::rest;
 use crate::runtime::Runtime;
 use crate::session::{Device, Session, SessionConfig};
 use crate::turns::Turns;
+use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -18,6 +19,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -309,15 +311,17 @@ impl Served {
 
 /// What everybody is told: Kubernetes and Prometheus bring no token.
 fn health_router(served: Arc<Served>, registry: Registry) -> Router {
-    async fn ready(State(served): State<Arc<Served>>) -> StatusCode {
-        if served.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, Json<Value>) {
+        let ready = served.is_ready();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(json!({"ready": ready})))
     }
     let print = move || {
         let registry = registry.clone();
         async move { print_metrics(&registry) }
     };
     Router::new()
-        .route("/v2/health/live", get(|| async { StatusCode::OK }))
+        .route("/v2/health/live", get(|| async { Json(json!({"live": true})) }))
         .route("/v2/health/ready", get(ready))
         .route("/metrics", get(print))
         .with_state(served)

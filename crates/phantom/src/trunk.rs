@@ -231,7 +231,8 @@ fn lay_pelvis(canvas: &mut Canvas, scene: &Scene, random: &mut Random) {
     let sacrum = scene.sacrum();
     let l5 = scene.spine.bodies[L5].centre();
     let density = scene.spine.density;
-    let rise = random.between(0.1, 0.9);
+    // from the middle of L4 down to the middle of S1: the crest is nearer to the detector or farther from it, and divergence moves it
+    let rise = random.between(-1.1, 0.9);
     let crest_y = l5.y + (scene.spine.bodies[2].centre().y - l5.y) * rise;
     for side in 0..2 {
         let shift = mm(random.normal(0.0, 6.0), random.normal(0.0, 5.0));

@@ -1,6 +1,5 @@
 //! Tests with real models. They need the ONNX Runtime library: `make test` sets ORT_DYLIB_PATH to the pinned one.
 
-mod overhead;
 mod repository;
 mod rest;
 mod retry;

@@ -322,7 +322,7 @@ async fn nothing_that_was_accepted_is_lost_at_shutdown() {
             tokio::spawn(async move { client.infer(pictures(1, &[1, 4, 8], seed).into()).await })
         })
         .collect();
-    let pending = "nv_inference_pending_row_count{model=\"scale\",version=\"1\"} 3";
+    let pending = "aortica_inference_pending_rows{model=\"scale\",version=\"1\"} 3";
     while !get(service.http, "/metrics").await.contains(pending) {
         assert!(asked.iter().all(|task| !task.is_finished()), "answered before the signal");
         tokio::task::yield_now().await;
@@ -401,6 +401,9 @@ async fn health_and_metrics_are_told_over_http() {
         "nv_inference_count{model=\"scale\",version=\"1\"} 3",
         "nv_inference_exec_count{model=\"scale\",version=\"1\"} 1",
         "nv_inference_request_failure{model=\"scale\",reason=\"OTHER\",version=\"1\"} 1",
+        "aortica_inference_batches{model=\"scale\",rows=\"3\",version=\"1\"} 1",
+        "aortica_inference_pending_rows{model=\"scale\",version=\"1\"} 0",
+        "aortica_inference_model_ready{model=\"conv\",version=\"1\"} 1",
     ] {
         assert!(metrics.lines().any(|printed| printed == line), "{line} is not in\n{metrics}");
     }
