@@ -165,7 +165,10 @@ impl Networks {
         let rows = own.batch_rows.unwrap_or(self.batch_rows) as usize;
         Ok(SessionConfig {
             device,
-            fall_back: self.when_missing == WhenMissing::Cpu,
+            fall_back: (self.when_missing == WhenMissing::Cpu).then_some(match own.runners.unwrap_or(self.runners) {
+                0 => threads,
+                runners => runners as usize,
+            }),
             runners,
             threads: own.threads.unwrap_or(self.threads) as usize,
             batch_rows: (rows > 0).then_some(rows),

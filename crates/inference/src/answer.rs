@@ -45,12 +45,19 @@ impl Served {
         {
             return Err(disagreement(manifest, format!("has sha256 {digest}, the caller expects {expected:.64}")));
         }
+        // No more names than there are outputs, so that a small request has no large answer.
         if let Some(unknown) =
             asked.outputs.iter().find(|name| manifest.outputs().iter().all(|spec| spec.name != **name))
         {
             return Err(Error::new(
                 ErrorKind::Request,
                 format!("model `{}` has no output `{unknown:.100}`", manifest.name()),
+            ));
+        }
+        if let Some(twice) = (1..asked.outputs.len()).find(|&at| asked.outputs[..at].contains(&asked.outputs[at])) {
+            return Err(Error::new(
+                ErrorKind::Request,
+                format!("output `{:.100}` is asked for twice", asked.outputs[twice]),
             ));
         }
         let mut batch = batch()?;

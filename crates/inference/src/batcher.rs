@@ -262,10 +262,12 @@ pub(crate) async fn serve(
 ) {
     // A request of more rows than one batch has is finished by the runner that began it.
     let mut begun: Option<Pending> = None;
+    // Kept until it is clear whether there is more to do: who asks for the next turn before giving one back is not passed over.
+    let mut held: Option<Turn> = None;
     loop {
-        let (members, _turn) = match begun.take() {
+        let (members, turn) = match begun.take() {
             Some(pending) => {
-                let turn = turn_of(place).await;
+                let turn = turn_of(place, held.take()).await;
                 let mut own = VecDeque::from([pending]);
                 drop_unwanted(&mut own, statistics);
                 // Others fill the batch up if nobody else is gathering them.
@@ -281,19 +283,31 @@ pub(crate) async fn serve(
                 };
                 (members, turn)
             }
-            None => match jobs.line.lock().await.gather(policy, place, &jobs.hurry, statistics).await {
-                Some(next) => next,
-                None => return,
-            },
+            None => {
+                // Somebody else gathers: the device is not kept waiting for the line.
+                let mut line = match jobs.line.try_lock() {
+                    Ok(line) => line,
+                    Err(_) => {
+                        held = None;
+                        jobs.line.lock().await
+                    }
+                };
+                match line.gather(policy, place, held.take(), &jobs.hurry, statistics).await {
+                    Some(next) => next,
+                    None => return,
+                }
+            }
         };
         begun = run_batch(members, compute, statistics);
+        held = turn;
     }
 }
 
-async fn turn_of(place: Option<&Place>) -> Option<Turn> {
-    match place {
-        Some(place) => Some(place.turn().await),
-        None => None,
+async fn turn_of(place: Option<&Place>, held: Option<Turn>) -> Option<Turn> {
+    match (place, held) {
+        (_, Some(held)) => Some(held.renew().await),
+        (Some(place), None) => Some(place.turn().await),
+        (None, None) => None,
     }
 }
 
@@ -315,12 +329,14 @@ impl Line {
         &mut self,
         policy: Policy,
         place: Option<&Place>,
+        mut held: Option<Turn>,
         hurry: &CancellationToken,
         statistics: &Statistics,
     ) -> Option<(Members, Option<Turn>)> {
         loop {
             self.take_in(statistics);
             let Some(oldest) = self.waiting.front() else {
+                held = None;
                 let job = self.incoming.recv().await?;
                 self.waiting.push_back(Pending::new(job));
                 continue;
@@ -328,7 +344,7 @@ impl Line {
             let full = self.waiting.iter().map(Pending::rows_left).sum::<usize>() >= policy.rows;
             let until = oldest.job.queued_at + policy.longest_delay;
             if full || !self.open || until <= Instant::now() || hurry.is_cancelled() {
-                let turn = turn_of(place).await;
+                let turn = turn_of(place, held.take()).await;
                 if turn.is_some() {
                     // More has come while we waited, and some of it may not be wanted any more.
                     self.take_in(statistics);
@@ -338,6 +354,7 @@ impl Line {
                 }
                 return Some((next_members(&mut self.waiting, policy.rows), turn));
             }
+            held = None;
             tokio::select! {
                 biased;
                 job = self.incoming.recv() => match job {

@@ -19,6 +19,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// A client that does not answer a ping for this long is gone, and its requests with it.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
+/// Longest wait for the head of an HTTP/1 request, the pause between two on one connection included.
+const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// Longest TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection (mostly: no file descriptors), instead of a busy loop.
@@ -61,11 +63,15 @@ pub(crate) async fn serve(
             let _place: OwnedSemaphorePermit = place;
             let stream = match tls {
                 None => Either::Left(stream),
-                Some(tls) => match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => Either::Right(stream),
-                    Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_) => return tracing::debug!("a TLS handshake took too long"),
-                },
+                Some(tls) => {
+                    let handshake = timeout(HANDSHAKE_WITHIN, tls.accept(stream));
+                    let Some(done) = stop.run_until_cancelled(handshake).await else { return };
+                    match done {
+                        Ok(Ok(stream)) => Either::Right(stream),
+                        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+                    }
+                }
             };
             let service = TowerToHyperService::new(router);
             let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -125,6 +131,6 @@ fn http(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         .max_concurrent_streams(limits.streams_max)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN);
-    builder.http1().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     if limits.http2_only { builder.http2_only() } else { builder }
 }

@@ -45,9 +45,13 @@ impl Engine {
     ) -> Result<Engine> {
         let model = manifest.name().to_owned();
         let session = options(runtime, config, &model)?.commit_from_memory(bytes).map_err(|error| {
+            let device = match config.device {
+                Device::Cpu => String::new(),
+                Device::Cuda(ordinal) => format!(" on CUDA device {ordinal} (is there one? nvidia-smi lists them)"),
+            };
             Error::new(
                 ErrorKind::Model,
-                format!("model `{model}` ({}) cannot be loaded: {error}", manifest.model_path().display()),
+                format!("model `{model}` ({}) cannot be loaded{device}: {error}", manifest.model_path().display()),
             )
         })?;
         compare("input", manifest, manifest.inputs(), session.inputs(), batch_rows)?;
@@ -91,11 +95,6 @@ fn options(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<Ses
         Device::Cpu => Ok(builder),
         Device::Cuda(ordinal) => on_cuda(builder, ordinal, runtime, model),
     }
-}
-
-/// Whether the device can be had: proven by a session's options, before a model is loaded.
-pub(crate) fn probe(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<()> {
-    options(runtime, config, model).map(drop)
 }
 
 fn on_cuda(builder: SessionBuilder, ordinal: u32, runtime: &Runtime, model: &str) -> Result<SessionBuilder> {
@@ -179,7 +178,7 @@ pub(crate) fn describe(runtime: &Runtime, bytes: &[u8]) -> Result<Described> {
     let batch = match fixed[..] {
         [] => BatchRows::default(),
         [rows, ref others @ ..] if rows > 0 && others.iter().all(|other| *other == rows) => {
-            BatchRows { preferred: rows, max: rows.max(BatchRows::default().max) }
+            BatchRows { preferred: rows, max: rows }
         }
         _ => return Err(wrong("the tensors have first axes of different sizes; the first must count rows".into())),
     };

@@ -423,4 +423,39 @@ mod tests {
             assert_eq!(parse_timeout(wrong), None, "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_message_makes_it_panic(
+            bytes: Vec<u8>,
+            datatypes in proptest::collection::vec("UINT8|INT8|FP16|FP32|INT64|BYTES|[a-z]{0,3}", 0..4),
+            shapes in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<i64>(), 0..5), 0..4),
+            raw in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40), 0..4),
+            floats: Vec<f32>,
+            numbers: Vec<u32>,
+        ) {
+            use prost::Message;
+            if let Ok(request) = ModelInferRequest::decode(&bytes[..]) {
+                let _ = decode_inputs(request);
+            }
+            let contents = InferTensorContents { fp32_contents: floats, uint_contents: numbers, ..Default::default() };
+            let inputs: Vec<InferInputTensor> = std::iter::zip(&datatypes, &shapes)
+                .enumerate()
+                .map(|(place, (datatype, shape))| input(datatype, shape, (place % 2 == 0).then(|| contents.clone())))
+                .collect();
+            let raw: Vec<Bytes> = raw.into_iter().map(Bytes::from).collect();
+            for raw_input_contents in [raw, Vec::new()] {
+                let _ = decode_inputs(ModelInferRequest { inputs: inputs.clone(), raw_input_contents, ..Default::default() });
+            }
+        }
+
+        #[test]
+        fn only_timeouts_of_the_standard_are_read(text: String) {
+            let digits = text.len().checked_sub(1).and_then(|end| text.get(..end)).unwrap_or_default();
+            let good = (1..=8).contains(&digits.len())
+                && digits.bytes().all(|b| b.is_ascii_digit())
+                && text.ends_with(['H', 'M', 'S', 'm', 'u', 'n']);
+            proptest::prop_assert_eq!(parse_timeout(&text).is_some(), good);
+        }
+    }
 }

@@ -69,12 +69,15 @@ pub fn config(manifest: &ModelManifest) -> String {
     let mut text = String::new();
     let tensors = |text: &mut String, what: &str, specs: &[TensorSpec]| {
         for spec in specs {
-            let dims = spec.row_shape().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-            // Names are quoted as in C; the manifest's are checked to be plain, a foreign model's may be anything.
-            let name = spec.name.escape_default();
+            let dims = match &spec.row_shape()[..] {
+                // Triton wants one size at least, and is told that it is none
+                [] => "dims: [ 1 ] reshape { shape: [ ] }".to_owned(),
+                sizes => format!("dims: [ {} ]", sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+            };
+            let name = quoted(&spec.name);
             let dtype = spec.dtype.protocol_name();
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{what} {{ name: \"{name}\" data_type: TYPE_{dtype} dims: [ {dims} ] }}");
+            let _ = writeln!(text, "{what} {{ name: \"{name}\" data_type: TYPE_{dtype} {dims} }}");
         }
     };
     let batch = manifest.batch();
@@ -94,27 +97,39 @@ pub fn config(manifest: &ModelManifest) -> String {
     text
 }
 
+/// Text within quotes as protocol buffers write it: what is not plain as octal bytes.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'\'') || byte == b' ';
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\{byte:03o}") }).collect()
+}
+
 /// Whether a folder is a repository: it has a folder with a numbered version in it.
 pub fn is_repository(folder: &Path) -> bool {
     folders(folder).iter().any(|model| !versions(model).is_empty())
 }
 
-/// The models of a repository, all versions, in order of name and version.
+/// The models of a repository that `wanted` takes by name, all versions, in order of name and version. Others are not
+/// looked at.
 ///
 /// # Errors
 /// As [`ModelManifest::read`] and [`describe`]; `Manifest` when the folder holds no model.
-pub fn read(runtime: &Runtime, folder: &Path) -> Result<Vec<ModelManifest>> {
+pub fn read(runtime: &Runtime, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<ModelManifest>> {
     let mut models = Vec::new();
     for model in folders(folder) {
-        for (number, version) in versions(&model) {
+        let name = model.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for (number, version) in versions(&model).into_iter().filter(|_| wanted(&name)) {
             let manifest = version.join(MANIFEST);
             models.push(if manifest.is_file() {
                 ModelManifest::read(&manifest)?
             } else {
-                let name = model.file_name().unwrap_or_default().to_string_lossy();
                 describe(runtime, &version.join(MODEL), &name, &number.to_string())?
             });
         }
+    }
+    if models.len() > MODELS_MAX {
+        let message =
+            format!("repository {} holds more than {MODELS_MAX} models; name those to be served", folder.display());
+        return Err(Error::new(ErrorKind::Manifest, message));
     }
     if models.is_empty() {
         let message = format!("repository {} holds no model (NAME/1/{MODEL})", folder.display());
@@ -138,8 +153,7 @@ pub fn describe(runtime: &Runtime, model: &Path, name: &str, version: &str) -> R
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut folders: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).take(MODELS_MAX).collect();
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }
@@ -154,4 +168,13 @@ fn versions(model: &Path) -> Vec<(u64, PathBuf)> {
         .collect();
     versions.sort();
     versions
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_quoted_as_protocol_buffers_want_it() {
+        assert_eq!(super::quoted("images:0 b"), "images:0 b");
+        assert_eq!(super::quoted("a\"\u{e9}\n"), "a\\042\\303\\251\\012");
+    }
 }

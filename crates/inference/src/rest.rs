@@ -29,6 +29,11 @@ use std::time::Duration;
 /// Length of the JSON in front of raw bytes (extension `binary_tensor_data`).
 const JSON_LENGTH: &str = "inference-header-content-length";
 
+/// Largest JSON that is read: numbers take more room in memory than in text, and larger tensors travel as bytes.
+const JSON_BYTES_MAX: usize = 8 << 20;
+/// Largest number of values that an answer writes as JSON.
+const JSON_VALUES_MAX: usize = 1 << 20;
+
 type App = Arc<Served>;
 
 /// Metadata, readiness, configuration, statistics and inference under `/v2`.
@@ -241,6 +246,8 @@ async fn answer(served: &Served, path: ModelPath, headers: &HeaderMap, body: Byt
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Error::new(ErrorKind::Request, "compressed bodies are not read; send it as it is"));
     }
+    // Before anything is parsed: a model that is not there costs nothing.
+    served.find(&path.model, &path.version)?.session()?;
     let (request, raw) = InferRequest::read(headers, body)?;
     let trace = headers.get(TRACE_HEADER).and_then(|value| Trace::parse(value.to_str().ok()?));
     let asked = Asked {
@@ -316,6 +323,11 @@ impl InferRequest {
                 body.split_off(length)
             }
         };
+        if body.len() > JSON_BYTES_MAX {
+            let message =
+                format!("{} bytes of JSON, at most {JSON_BYTES_MAX} are read; send tensors as binary data", body.len());
+            return Err(refuse(message));
+        }
         let request = serde_json::from_slice(&body)
             .map_err(|error| refuse(format!("the body is not the JSON of an inference request: {error}")))?;
         Ok((request, raw))
@@ -438,6 +450,15 @@ fn encode(
     outputs: Vec<Tensor>,
     as_bytes: impl Fn(usize) -> bool,
 ) -> Result<Response> {
+    let is_number = |place: &usize| !as_bytes(*place);
+    let values: usize =
+        (0..outputs.len()).filter(is_number).map(|at| outputs[at].shape().iter().product::<usize>()).sum();
+    if values > JSON_VALUES_MAX {
+        let message = format!(
+            "the answer has {values} numbers, at most {JSON_VALUES_MAX} are written as JSON; ask for binary data"
+        );
+        return Err(Error::new(ErrorKind::Request, message));
+    }
     let mut raw = Vec::new();
     let mut described = Vec::with_capacity(outputs.len());
     for (place, output) in outputs.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A network in this process: one model on threads of its own.
 
 use crate::batcher::{self, Policy, Queue};
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{BATCH_ROWS_MAX, ModelManifest};
 use crate::runtime::Runtime;
@@ -61,8 +61,8 @@ impl std::str::FromStr for Device {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionConfig {
     pub device: Device,
-    /// Whether a model is computed on the CPU, with a warning, where a GPU cannot be had. Default false: an error.
-    pub fall_back: bool,
+    /// Runners on the CPU, with a warning, for a model whose GPU cannot be had. Default none: an error.
+    pub fall_back: Option<usize>,
     /// Runners, 1 to 256: batches that are computed at the same time, each by a session of its own with its own copy of the
     /// weights. On a CPU, as many as the cores that this model may use: runners of one thread never wait for each other.
     /// Default 1.
@@ -88,7 +88,7 @@ impl Default for SessionConfig {
     fn default() -> SessionConfig {
         SessionConfig {
             device: Device::Cpu,
-            fall_back: false,
+            fall_back: None,
             runners: 1,
             threads: 1,
             spin: false,
@@ -163,17 +163,23 @@ impl Session {
     ) -> Result<Session> {
         let wanted = config.device;
         let mut config = config;
+        let mut read = None;
         if wanted != Device::Cpu
-            && config.fall_back
-            && let Err(reason) = engine::probe(runtime, &config, manifest.name())
+            && let Some(runners) = config.fall_back
         {
-            tracing::warn!(%reason, "the model is computed on the CPU instead");
-            config.device = Device::Cpu;
+            // Whether there is a device shows when a model is put on it; a library without CUDA shows earlier.
+            let (rows, bytes) = (config.check(&manifest)?, manifest.read_model()?);
+            if let Err(reason) = Engine::load(runtime, &manifest, &bytes, &config, rows) {
+                tracing::warn!(%reason, "the model is computed on the CPU instead");
+                config.device = Device::Cpu;
+                config.runners = runners;
+            }
+            read = Some(bytes);
         }
         // Turns of a device that is not used after all would hold nobody up; those of the CPU are the system's then.
         let place = turns.filter(|_| config.device == wanted).map(Turns::place);
         let batch_rows = config.check(&manifest)?;
-        let bytes = manifest.read_model()?;
+        let bytes = read.map_or_else(|| manifest.read_model(), Ok)?;
         let statistics = Arc::new(Statistics::default());
         let (queue, jobs) = batcher::queue(config.queue_rows, Arc::clone(&statistics));
         let policy = Policy { rows: batch_rows, longest_delay: config.longest_delay };

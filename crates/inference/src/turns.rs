@@ -2,8 +2,9 @@
 //!
 //! As many batches are computed at once as the device bears (the cores of a CPU; on a GPU two, so that one is copied while
 //! the other is computed). Of the models that wait for a turn, the one comes next that has used the device least: a model
-//! with long batches does not starve one with short batches, whatever their demand. A model that was idle does not save up
-//! time: it starts level with the least of those at work.
+//! with long batches does not starve one with short batches, whatever their demand. A model that was idle neither saves up time
+//! nor pays for what it used while nobody else wanted the device: all who come start level, at a clock that goes with the turns
+//! (start-time fair queuing; Goyal, Vin and Cheng 1997).
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ struct State {
     models: Vec<Usage>,
     waiting: Vec<Waiting>,
     arrivals: u64,
+    /// What the model had used that got the last turn; never goes back.
+    clock: Duration,
 }
 
 /// What one model has had of the device.
@@ -51,12 +54,14 @@ pub(crate) struct Turn {
     place: Place,
     /// When the turn came; `None` for one that never came.
     began: Option<Instant>,
+    released: bool,
 }
 
 impl Turns {
     /// `at_once`: batches that are computed at the same time, at least 1.
     pub fn new(at_once: usize) -> Turns {
-        let state = State { free: at_once.max(1), models: Vec::new(), waiting: Vec::new(), arrivals: 0 };
+        let state =
+            State { free: at_once.max(1), models: Vec::new(), waiting: Vec::new(), arrivals: 0, clock: Duration::ZERO };
         Turns { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -80,11 +85,34 @@ impl Turns {
 
 impl State {
     fn claim(&mut self, model: usize) {
-        if self.models[model].claims == 0 {
-            let least = self.models.iter().filter(|usage| usage.claims > 0).map(|usage| usage.used).min();
-            self.models[model].used = self.models[model].used.max(least.unwrap_or_default());
+        let usage = &mut self.models[model];
+        if usage.claims == 0 {
+            usage.used = usage.used.max(self.clock);
         }
-        self.models[model].claims += 1;
+        usage.claims += 1;
+    }
+
+    fn wait(&mut self, model: usize) -> oneshot::Receiver<()> {
+        let (go, wait) = oneshot::channel();
+        self.waiting.push(Waiting { model, arrival: self.arrivals, go });
+        self.arrivals += 1;
+        wait
+    }
+
+    fn take(&mut self, model: usize) {
+        self.free -= 1;
+        self.clock = self.clock.max(self.models[model].used);
+    }
+
+    /// Takes back what a claim held, `began` when it had its turn.
+    fn release(&mut self, model: usize, began: Option<Instant>) {
+        let usage = &mut self.models[model];
+        usage.claims -= 1;
+        if let Some(began) = began {
+            usage.used += began.elapsed();
+            self.free += 1;
+            self.grant();
+        }
     }
 
     /// Hands free turns to those who wait.
@@ -96,7 +124,7 @@ impl State {
             let waiting = self.waiting.swap_remove(next);
             // One that has gone does not take a turn; its claim is given back by its own drop.
             if waiting.go.send(()).is_ok() {
-                self.free -= 1;
+                self.take(waiting.model);
             }
         }
     }
@@ -105,21 +133,22 @@ impl State {
 impl Place {
     /// Waits for a turn. Dropping the future gives the wait up.
     pub async fn turn(&self) -> Turn {
-        let mut turn = Turn { place: self.clone(), began: None };
         let wait = {
             let mut state = self.turns.lock();
             state.claim(self.model);
             if state.free > 0 && state.waiting.is_empty() {
-                state.free -= 1;
+                state.take(self.model);
                 None
             } else {
-                let (go, wait) = oneshot::channel();
-                let arrival = state.arrivals;
-                state.arrivals += 1;
-                state.waiting.push(Waiting { model: self.model, arrival, go });
-                Some(wait)
+                Some(state.wait(self.model))
             }
         };
+        self.granted(wait).await
+    }
+
+    /// The turn of a claim, at once or when it is given.
+    async fn granted(&self, wait: Option<oneshot::Receiver<()>>) -> Turn {
+        let mut turn = Turn { place: self.clone(), began: None, released: false };
         if let Some(wait) = wait {
             let mut given = Given { turns: &self.turns, wait, taken: false };
             // The sender is dropped only with the state itself, which this place keeps.
@@ -128,6 +157,24 @@ impl Place {
         }
         turn.began = Some(Instant::now());
         turn
+    }
+}
+
+impl Turn {
+    /// Gives the turn back and waits for the next: in line before the device is handed on, so that a model with one runner is
+    /// among those of whom the next is chosen.
+    pub async fn renew(mut self) -> Turn {
+        let place = self.place.clone();
+        let wait = {
+            let mut state = place.turns.lock();
+            state.claim(place.model);
+            let wait = state.wait(place.model);
+            state.release(place.model, self.began);
+            self.released = true;
+            wait
+        };
+        drop(self);
+        place.granted(Some(wait)).await
     }
 }
 
@@ -153,13 +200,8 @@ impl Drop for Given<'_> {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut state = self.place.turns.lock();
-        let usage = &mut state.models[self.place.model];
-        usage.claims -= 1;
-        if let Some(began) = self.began {
-            usage.used += began.elapsed();
-            state.free += 1;
-            state.grant();
+        if !self.released {
+            self.place.turns.lock().release(self.place.model, self.began);
         }
     }
 }
@@ -168,6 +210,7 @@ impl Drop for Turn {
 mod tests {
     use super::*;
     use futures::FutureExt;
+    use futures::future::BoxFuture;
 
     /// Adds to what a model has used, as if it had computed for so long.
     fn spend(turns: &Turns, model: usize, ms: u64) {
@@ -206,14 +249,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn with_one_runner_each_the_time_is_shared_all_the_same() {
+        let turns = Turns::new(1);
+        let (long, short) = (turns.place(), turns.place());
+        let mut held = long.turn().await;
+        let mut other: BoxFuture<'_, Turn> = Box::pin(short.turn());
+        assert!(other.as_mut().now_or_never().is_none());
+        let mut order = Vec::new();
+        for _ in 0..44 {
+            let model = held.place.model;
+            order.push(model);
+            spend(&turns, model, if model == 0 { 100 } else { 10 });
+            // whoever computes asks again while it still has its turn
+            let mut again: BoxFuture<'_, Turn> = Box::pin(held.renew());
+            held = match again.as_mut().now_or_never() {
+                Some(turn) => turn,
+                None => {
+                    let turn = other.as_mut().now_or_never().expect("one of the two has the turn");
+                    other = again;
+                    turn
+                }
+            };
+        }
+        let shorts = order.iter().filter(|model| **model == 1).count();
+        assert!((38..=42).contains(&shorts), "ten short turns for a long one: {order:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_used_alone_is_not_held_against_a_model() {
+        let turns = Turns::new(1);
+        let (early, late) = (turns.place(), turns.place());
+        let alone = early.turn().await;
+        spend(&turns, 0, 3_600_000);
+        drop(alone);
+        drop(early.turn().await);
+        // the first was idle meanwhile; the second comes, and starts level
+        let held = late.turn().await;
+        assert!(turns.used()[1] >= Duration::from_secs(3600));
+        drop(held);
+    }
+
+    #[tokio::test]
     async fn an_idle_model_does_not_save_up_time() {
         let turns = Turns::new(2);
         let (busy, late) = (turns.place(), turns.place());
         let first = busy.turn().await;
         spend(&turns, 0, 5000);
-        drop(late.turn().await);
+        drop((first.renew().await, late.turn().await));
         assert!(turns.used()[1] >= Duration::from_millis(5000), "starts level with those at work");
-        drop(first);
     }
 
     #[tokio::test]

@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn the_shipped_definition_is_read_whole() {
         let definition = PipelineDefinition::parse(GOOD, "pipeline.toml").unwrap();
-        assert_eq!(definition.label(), "vfa-unet 1.1.0");
+        assert_eq!(definition.label(), "vfa-unet 1.2.0");
         assert_eq!(definition.score.rule, TieRule::Kauppila);
         assert_eq!(definition.score.extent, Extent::MidDisc);
         assert!(definition.accept.modalities.contains(&"BMD".to_owned()));

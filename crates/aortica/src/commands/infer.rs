@@ -82,9 +82,8 @@ fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelMan
             }
         }
         if found.len() == before && repository::is_repository(folder) {
-            let wanted =
-                |manifest: &ModelManifest| args.models.is_empty() || args.models.iter().any(|m| m == manifest.name());
-            found.extend(repository::read(library, folder)?.into_iter().filter(wanted));
+            let wanted = |name: &str| args.models.is_empty() || args.models.iter().any(|model| model == name);
+            found.extend(repository::read(library, folder, wanted)?);
         }
         if args.models.is_empty() && found.len() == before {
             return Err(usage(format!(

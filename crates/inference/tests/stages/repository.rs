@@ -22,7 +22,7 @@ async fn a_repository_is_written_read_and_served() {
     ] {
         assert!(config.lines().any(|l| l == line), "{line}\n{config}");
     }
-    let read = repository::read(&runtime, folder.path()).unwrap();
+    let read = repository::read(&runtime, folder.path(), |_| true).unwrap();
     assert_eq!(read.iter().map(|m| m.name()).collect::<Vec<_>>(), ["conv", "scale"]);
     assert_eq!((read[1].digest(), read[1].inputs()), (originals[0].digest(), originals[0].inputs()));
 
@@ -50,9 +50,15 @@ async fn a_model_without_a_manifest_is_described_by_its_file() {
         std::fs::create_dir_all(&place).unwrap();
         std::fs::copy(models().join(format!("{name}.onnx")), place.join("model.onnx")).unwrap();
     }
-    let read = repository::read(&runtime, folder.path()).unwrap();
+    let read = repository::read(&runtime, folder.path(), |_| true).unwrap();
     let listed: Vec<_> = read.iter().map(|m| (m.name(), m.version())).collect();
     assert_eq!(listed, [("fixed", "3"), ("scale", "1"), ("scale", "12")]);
+    // a model that cannot be served does not keep the others from being served
+    let odd = folder.path().join("odd/1");
+    std::fs::create_dir_all(&odd).unwrap();
+    std::fs::write(odd.join("model.onnx"), b"no model").unwrap();
+    assert!(repository::read(&runtime, folder.path(), |_| true).is_err());
+    assert_eq!(repository::read(&runtime, folder.path(), |name| name == "scale").unwrap().len(), 2);
     assert_eq!(read[1].inputs()[0].to_string(), manifest("scale").inputs()[0].to_string());
     assert_eq!(read[0].batch().preferred, manifest("fixed").batch().preferred, "a fixed first axis is the batch");
     let session = Session::start(&runtime, read[1].clone(), prompt()).unwrap();
@@ -101,7 +107,7 @@ async fn a_server_that_numbers_versions_is_asked_for_the_newest() {
 fn a_gpu_that_is_not_there_is_an_error_or_the_cpu_as_chosen() {
     let Some(runtime) = runtime() else { return };
     let on = |fall_back| SessionConfig { device: Device::Cuda(0), fall_back, ..prompt() };
-    match Session::start(&runtime, manifest("scale"), on(false)) {
+    match Session::start(&runtime, manifest("scale"), on(None)) {
         Ok(session) => assert_eq!(session.provider(), "cuda", "this machine has one"),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Settings);
@@ -109,8 +115,8 @@ fn a_gpu_that_is_not_there_is_an_error_or_the_cpu_as_chosen() {
                 error.to_string().contains("ORT_DYLIB_PATH") && error.to_string().contains("--device cpu"),
                 "{error}"
             );
-            let session = Session::start(&runtime, manifest("scale"), on(true)).unwrap();
-            assert_eq!(session.provider(), "cpu");
+            let session = Session::start(&runtime, manifest("scale"), on(Some(3))).unwrap();
+            assert_eq!((session.provider(), session.config().runners), ("cpu", 3));
         }
     }
 }

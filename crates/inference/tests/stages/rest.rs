@@ -150,6 +150,10 @@ async fn refusals_say_why() {
         let error = answer.json()["error"].as_str().unwrap().to_owned();
         assert!(error.contains(expected), "{error}");
     }
+    let mut twice = good.clone();
+    twice["outputs"] = serde_json::json!([{"name": "mean"}, {"name": "mean"}]);
+    let answer = post(&service, INFER, twice).await;
+    assert!(answer.status == 400 && answer.json()["error"].as_str().unwrap().contains("asked for twice"));
     let large = ask(service.http, "POST", INFER, &[], &[b' '; 5000]).await;
     assert_eq!(large.status, 413);
     let packed = ask(service.http, "POST", INFER, &[("Content-Encoding", "gzip")], b"x").await;

@@ -83,8 +83,6 @@ pub struct Steps {
     cpu: Cpu,
     budget: Budget,
     overlays_failed: AtomicU64,
-    trace_seed: u128,
-    traces: AtomicU64,
     /// Told of the end of each step.
     #[cfg(test)]
     pub(crate) boundary: Option<Arc<dyn Fn(Step) + Send + Sync>>,
@@ -178,8 +176,6 @@ impl Steps {
             cpu: Cpu::new(settings.threads)?,
             budget: Budget::new(settings.memory_bytes),
             overlays_failed: AtomicU64::new(0),
-            trace_seed: uuid::Uuid::new_v4().as_u128(),
-            traces: AtomicU64::new(0),
             settings,
             #[cfg(test)]
             boundary: None,
@@ -294,8 +290,8 @@ impl Steps {
 
     /// A trace for one reading: random, so that it says nothing of the image, and another for each try.
     fn trace(&self) -> Option<Trace> {
-        let count = self.traces.fetch_add(1, Ordering::Relaxed) + 1;
-        Trace::new(self.trace_seed.wrapping_add(u128::from(count)), count)
+        let (trace, span) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        Trace::new(trace.as_u128(), span.as_u64_pair().0)
     }
 
     fn decode_context(&self, item: &Item) -> DecodeContext {
