@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), interop 2, smoke 4.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), smoke 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -55,7 +55,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit interop smoke ## everything that CI runs
+test: runtime lint unit smoke ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -87,6 +87,7 @@ prove: runtime build ## the longer proofs; their records are checked in under te
 bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
 	tests/bench/run.sh
 	tests/bench/infer.sh
+	tests/peers/inference/clients.sh
 
 .PHONY: models
 models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume
