@@ -17,7 +17,7 @@ install() { # name, python
 }
 install mlserver python3
 install pytriton /usr/bin/python3
-cargo build --quiet --locked -p inference --examples
 examples=$target/debug/examples
+if [ -z "${CEILING:-}" ] || [ -z "${LOAD:-}" ]; then cargo build --quiet --locked -p inference --examples; fi
 exec .cache/mlserver/bin/python tests/bench/infer.py --aortica "$aortica" --ceiling "${CEILING:-$examples/ceiling}" \
     --load "${LOAD:-$examples/load}" --runtime "$runtime" --mlserver .cache/mlserver/bin/python --pytriton .cache/pytriton/bin/python "$@"
