@@ -3,6 +3,7 @@
 mod evaluate;
 mod files;
 mod garbage;
+mod precision;
 mod privacy;
 mod query;
 mod resume;

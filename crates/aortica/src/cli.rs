@@ -106,6 +106,9 @@ pub struct DeviceChoice {
     /// What to do where that device cannot be had.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub when_missing: Option<crate::settings::WhenMissing>,
+    /// Arithmetic of the networks, a part of a reading's fingerprint; default: what the models prefer on the device.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub precision: Option<crate::settings::NetworkPrecision>,
 }
 
 #[derive(Args)]
@@ -241,6 +244,9 @@ pub struct SubmitArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
+    /// As the workers have it: an item is done when it has a row of this form.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub precision: Option<crate::settings::NetworkPrecision>,
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     #[arg(long)]
@@ -332,6 +338,9 @@ pub enum ModelCommand {
         /// Folders with model manifests (*.toml beside *.onnx).
         #[arg(required = true, value_name = "MODEL_DIR")]
         folders: Vec<PathBuf>,
+        /// Which form of each network; default: what the models prefer on a CPU.
+        #[arg(long, value_enum, value_name = "FORM")]
+        precision: Option<crate::settings::NetworkPrecision>,
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
     },

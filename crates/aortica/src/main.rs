@@ -18,6 +18,7 @@ use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    leave_quietly_when_nobody_reads();
     let cli = Cli::parse();
     wiring::choose_tls();
     logging::start(&cli);
@@ -28,6 +29,18 @@ fn main() -> ExitCode {
             ExitCode::from(exit::fault_of(&error).exit_code())
         }
     }
+}
+
+/// `aortica query .. | head` is no fault: printing panics when the reader has gone, and that panic ends the program in silence.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
@@ -48,7 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,
         Command::Model(command) => commands::model::run(command)?,
-        Command::Pipeline(command) => commands::pipeline::run(command)?,
+        Command::Pipeline(command) => commands::pipeline::run(command, &settings)?,
         Command::Codebook(args) => commands::codebook::run(args)?,
         Command::Config(_) => {}
     }

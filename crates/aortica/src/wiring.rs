@@ -2,12 +2,12 @@
 
 use crate::cli::{DeviceChoice, PipelineChoice};
 use crate::exit::{misconfigured, usage};
-use crate::settings::Settings;
+use crate::settings::{NetworkPrecision, Settings};
 use crate::{environment, overlay, study_key};
 use anyhow::Context;
 use domain::{ItemId, Radiograph, Reading, StudyKey};
 use imaging::{Deidentify, Limits};
-use inference::{ClientConfig, ModelManifest, Runtime, Session, StageClient, Token};
+use inference::{ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, Stage, StageClient, Token};
 use lake::Lake;
 use pipeline::Pipeline;
 use pipeline::metrics::Metrics;
@@ -25,11 +25,12 @@ pub fn pipelines() -> anyhow::Result<PathBuf> {
     })
 }
 
-pub fn pipeline(choice: &PipelineChoice) -> anyhow::Result<Arc<Pipeline>> {
+/// The pipeline, its networks in the form that the settings want.
+pub fn pipeline(choice: &PipelineChoice, settings: &Settings) -> anyhow::Result<Arc<Pipeline>> {
     let is_folder = Path::new(&choice.pipeline).join("pipeline.toml").is_file();
     let search = if is_folder { PathBuf::new() } else { pipelines()? };
     let folder = ::pipeline::pipeline::find(&choice.pipeline, &search).map_err(|e| usage(e.to_string()))?;
-    Ok(Arc::new(Pipeline::load(&folder)?))
+    Ok(Arc::new(Pipeline::load_as(&folder, |model| settings.networks.form(model))?))
 }
 
 /// Broker and object store come with two implementations of TLS; without a choice, the first connection would panic.
@@ -59,38 +60,74 @@ pub fn choose_device(settings: &mut Settings, choice: &DeviceChoice) {
     if let Some(when_missing) = choice.when_missing {
         settings.networks.when_missing = when_missing;
     }
+    choose_precision(settings, choice.precision);
+}
+
+/// The same of the precision.
+pub fn choose_precision(settings: &mut Settings, precision: Option<NetworkPrecision>) {
+    if precision.is_some() {
+        settings.networks.precision = precision;
+        settings.networks.models.values_mut().for_each(|model| model.precision = None);
+    }
 }
 
 pub fn stage_token(secret: Option<String>) -> anyhow::Result<Option<Token>> {
     Ok(secret.map(|text| Token::new(&text)).transpose()?)
 }
 
-/// The networks of a pipeline, and the provider that computes them: behind the services at `urls`, or in this process
-/// with `threads` runners of one thread for each.
-pub async fn stages(
-    pipeline: &Pipeline,
+/// A pipeline with what computes its networks.
+pub struct Networks {
+    /// With the forms of the networks that compute.
+    pub pipeline: Arc<Pipeline>,
+    pub stages: Stages,
+    /// A part of the fingerprint: GPUs round differently.
+    pub provider: String,
+}
+
+/// The networks of a pipeline: behind the services at `urls`, or in this process with `threads` runners of one thread for
+/// each.
+pub async fn networks(
+    pipeline: Arc<Pipeline>,
     urls: &[String],
     threads: usize,
     settings: &Settings,
-) -> anyhow::Result<(Stages, String)> {
+) -> anyhow::Result<Networks> {
     if urls.is_empty() {
-        let (locate, segment, networks) =
-            (pipeline.locate().clone(), pipeline.segment().clone(), settings.networks.clone());
+        let networks = settings.networks.clone();
         return tokio::task::spawn_blocking(move || {
             let runtime = runtime()?;
-            let start = |manifest: ModelManifest| -> anyhow::Result<Arc<Session>> {
+            let start = |manifest: &ModelManifest| -> anyhow::Result<Arc<Session>> {
                 let config = networks.session(manifest.name(), threads)?;
-                Ok(Arc::new(Session::start(&runtime, manifest, config)?))
+                Ok(Arc::new(Session::start(&runtime, manifest.clone(), config)?))
             };
-            let (locate, segment) = (start(locate)?, start(segment)?);
+            let (locate, segment) = (start(pipeline.locate())?, start(pipeline.segment())?);
             let provider = joined(locate.provider(), segment.provider());
-            Ok((Stages { locate, segment }, provider))
+            Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
         })
         .await?;
     }
-    let client = |manifest: &ModelManifest| -> anyhow::Result<Arc<StageClient>> {
+    let [locate, segment] = pipeline.forms();
+    let (locate, at_locate) = served(locate, pipeline.locate(), urls, false, settings).await?;
+    let (segment, at_segment) = served(segment, pipeline.segment(), urls, true, settings).await?;
+    let provider = joined(at_locate, at_segment);
+    let pipeline = Arc::new(pipeline.computed_by(locate.manifest().clone(), segment.manifest().clone()));
+    Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
+}
+
+/// The client of one network, and the provider behind it. Where no precision was asked for, what the services serve counts.
+async fn served(
+    forms: &Forms,
+    chosen: &ModelManifest,
+    urls: &[String],
+    is_second: bool,
+    settings: &Settings,
+) -> anyhow::Result<(Arc<StageClient>, &'static str)> {
+    let others = forms.all().iter().filter(|form| form.precision() != chosen.precision());
+    let free = settings.networks.form(chosen.name())?.precision.is_none();
+    let mut first_answer = None;
+    for form in std::iter::once(chosen).chain(others.filter(|_| free)) {
         let config = ClientConfig {
-            endpoints: endpoints(urls, manifest.name(), manifest.name() == pipeline.segment().name())?,
+            endpoints: endpoints(urls, form.name(), is_second)?,
             deadline: Duration::from_millis(settings.stages.deadline_ms.into()),
             attempts_max: settings.stages.attempts,
             message_bytes_max: (settings.stages.message_mib as usize) << 20,
@@ -98,11 +135,22 @@ pub async fn stages(
             token: stage_token(environment::stage_token()?)?,
             ..ClientConfig::default()
         };
-        Ok(Arc::new(StageClient::new(manifest.clone(), config)?))
-    };
-    let (locate, segment) = (client(pipeline.locate())?, client(pipeline.segment())?);
-    let provider = joined(locate.verify().await?, segment.verify().await?);
-    Ok((Stages { locate, segment }, provider))
+        let client = StageClient::new(form.clone(), config)?;
+        match client.verify().await {
+            Ok(provider) => return Ok((Arc::new(client), provider)),
+            Err(other) if other.kind() == ErrorKind::Disagreement => {
+                first_answer.get_or_insert(other);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(first_answer.map_or_else(|| misconfigured("a network has no form"), Into::into))
+}
+
+/// The provider that the settings ask for.
+pub fn provider(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<String> {
+    let on = |manifest: &ModelManifest| settings.networks.form(manifest.name()).map(|choice| choice.device);
+    Ok(joined(on(pipeline.locate())?, on(pipeline.segment())?))
 }
 
 /// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.
@@ -173,10 +221,7 @@ pub fn key(settings: &Settings, lake: &str) -> anyhow::Result<StudyKey> {
 
 /// What the steps are built from.
 pub struct StepParts {
-    pub pipeline: Arc<Pipeline>,
-    pub stages: Stages,
-    /// What computes the networks.
-    pub provider: String,
+    pub networks: Networks,
     pub lake: Lake,
     pub key: StudyKey,
     pub threads: usize,
@@ -188,9 +233,9 @@ pub fn steps(parts: StepParts, settings: &Settings) -> anyhow::Result<Steps> {
     let mib = |value: u32| u64::from(value) << 20;
     let overlay = parts.overlays.as_deref().map(overlay_writer).transpose()?;
     Ok(Steps::new(StepSettings {
-        pipeline: parts.pipeline,
-        stages: parts.stages,
-        provider: parts.provider,
+        pipeline: parts.networks.pipeline,
+        stages: parts.networks.stages,
+        provider: parts.networks.provider,
         stores: stores()?,
         lake: parts.lake,
         deidentify: Deidentify {

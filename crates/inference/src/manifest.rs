@@ -80,6 +80,9 @@ struct Contents {
     summary: String,
     #[serde(default)]
     precision: Precision,
+    /// Devices (`cpu`, `cuda`) on which this form of the network is taken where no precision is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    preferred_on: Vec<String>,
     /// Multiplications and additions for one row, in thousand millions; for planning and for the bench.
     #[serde(default)]
     gflop_per_row: Option<f64>,
@@ -92,7 +95,7 @@ struct Contents {
 }
 
 /// Arithmetic inside the network. A part of a reading's fingerprint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     #[default]
@@ -102,6 +105,8 @@ pub enum Precision {
 }
 
 impl Precision {
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Int8];
+
     pub fn name(self) -> &'static str {
         match self {
             Precision::Fp32 => "fp32",
@@ -299,6 +304,7 @@ impl ModelManifest {
             sha256,
             summary: "described by its file alone".to_owned(),
             precision: Precision::default(),
+            preferred_on: Vec::new(),
             gflop_per_row: None,
             batch: described.batch,
             inputs: described.inputs,
@@ -349,6 +355,11 @@ impl ModelManifest {
 
     pub fn precision(&self) -> Precision {
         self.contents.precision
+    }
+
+    /// Whether this form is taken on `device` (`cpu`, `cuda`) where no precision is asked for.
+    pub fn is_preferred_on(&self, device: &str) -> bool {
+        self.contents.preferred_on.iter().any(|preferred| preferred == device)
     }
 
     pub fn gflop_per_row(&self) -> Option<f64> {
@@ -466,6 +477,9 @@ impl Contents {
                 "batch: 1 <= preferred ({preferred}) <= max ({max}) <= {BATCH_ROWS_MAX} does not hold"
             ));
         }
+        if let Some(device) = self.preferred_on.iter().find(|device| !matches!(device.as_str(), "cpu" | "cuda")) {
+            return Err(format!("preferred_on: `{device}` is no device; `cpu` and `cuda` are"));
+        }
         if self.gflop_per_row.is_some_and(|gflop| !gflop.is_finite() || gflop < 0.0) {
             return Err("gflop_per_row must be a number of at least 0".into());
         }
@@ -562,6 +576,7 @@ mod tests {
             ("meaning = \"grey\"", "meaning = \"grey\"\ncolour = 1", "unknown field `colour`"),
             ("2c26", "2c2", "64 hexadecimal digits"),
             ("name = \"view\"", "name = \"\"", "empty name"),
+            ("summary = ", "preferred_on = [\"gpu\"]\nsummary = ", "`gpu` is no device"),
         ];
         for (from, to, expected) in cases {
             assert!(GOOD.contains(from), "{from}");

@@ -3,7 +3,7 @@
 use crate::definition::{DEFINITION_FILE, PipelineDefinition, read_limited};
 use crate::error::{Error, ErrorKind, Result};
 use domain::{Digest, Fingerprint};
-use inference::ModelManifest;
+use inference::{FormChoice, Forms, ModelManifest};
 use scoring::rules::{METHOD_REVISION, ScoringRules};
 use scoring::shape::ShapeModel;
 use std::path::{Path, PathBuf};
@@ -23,16 +23,32 @@ pub struct Pipeline {
     rules: ScoringRules,
     shape: ShapeModel,
     shape_digest: Digest,
-    locate: ModelManifest,
-    segment: ModelManifest,
+    locate: Network,
+    segment: Network,
+}
+
+/// A network in all its forms, and the one that computes readings.
+#[derive(Debug, Clone)]
+struct Network {
+    forms: Forms,
+    chosen: ModelManifest,
 }
 
 impl Pipeline {
-    /// Reads `directory/pipeline.toml` and what it names; not the networks themselves.
+    /// Reads `directory/pipeline.toml` and what it names; not the networks themselves, which are taken as they are preferred
+    /// on a CPU.
     ///
     /// # Errors
     /// [`ErrorKind::Definition`], naming the file, and in the definition line and key.
     pub fn load(directory: &Path) -> Result<Pipeline> {
+        Pipeline::load_as(directory, |_| Ok(FormChoice::default()))
+    }
+
+    /// The same, each network (by name) in the form that `choose` wants.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`], and when a form is not there.
+    pub fn load_as(directory: &Path, choose: impl Fn(&str) -> inference::Result<FormChoice>) -> Result<Pipeline> {
         let definition = PipelineDefinition::load(directory)?;
         let rules = definition.rules().validated().map_err(|e| {
             let file = directory.join(DEFINITION_FILE);
@@ -45,16 +61,15 @@ impl Pipeline {
         let shape = shape
             .ok_or_else(|| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?
             .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no shape model", path.display()), e))?;
-        let manifest = |name: &str| {
-            let path = directory.join(format!("{name}.toml"));
-            let read = ModelManifest::read(&path).map_err(|e| Error::new(ErrorKind::Definition, e.to_string()))?;
-            if read.name() != name {
-                let message = format!("{}: names itself {}, not {name}", path.display(), read.name());
-                return Err(Error::new(ErrorKind::Definition, message));
-            }
-            Ok(read)
+        let network = |name: &str| -> Result<Network> {
+            let refuse = |e: inference::Error| {
+                Error::new(ErrorKind::Definition, format!("{}: {e}", directory.join(DEFINITION_FILE).display()))
+            };
+            let forms = Forms::read(directory, name).map_err(refuse)?;
+            let chosen = choose(name).and_then(|choice| forms.choose(choice)).map_err(refuse)?;
+            Ok(Network { forms, chosen })
         };
-        let (locate, segment) = (manifest(&definition.locate.model)?, manifest(&definition.segment.model)?);
+        let (locate, segment) = (network(&definition.locate.model)?, network(&definition.segment.model)?);
         Ok(Pipeline { directory: directory.to_owned(), rules, shape, shape_digest, locate, segment, definition })
     }
 
@@ -76,17 +91,30 @@ impl Pipeline {
 
     /// Manifest of the network that names vertebral corners.
     pub fn locate(&self) -> &ModelManifest {
-        &self.locate
+        &self.locate.chosen
     }
 
     /// Manifest of the network that marks calcification.
     pub fn segment(&self) -> &ModelManifest {
-        &self.segment
+        &self.segment.chosen
+    }
+
+    /// Both networks in all their forms: `locate`, `segment`.
+    pub fn forms(&self) -> [&Forms; 2] {
+        [&self.locate.forms, &self.segment.forms]
+    }
+
+    /// This pipeline with forms of its networks that services were found to compute.
+    #[must_use]
+    pub fn computed_by(&self, locate: ModelManifest, segment: ModelManifest) -> Pipeline {
+        let mut pipeline = self.clone();
+        (pipeline.locate.chosen, pipeline.segment.chosen) = (locate, segment);
+        pipeline
     }
 
     /// Digests of the models by stage name, as readings carry them.
     pub fn models(&self) -> Vec<(String, Digest)> {
-        [&self.locate, &self.segment].map(|m| (m.name().to_owned(), m.digest())).to_vec()
+        [self.locate(), self.segment()].map(|m| (m.name().to_owned(), m.digest())).to_vec()
     }
 
     /// How this pipeline reads under an execution provider (`cpu`, `cuda`): digest of the definition, the shape model,
@@ -97,10 +125,10 @@ impl Pipeline {
             &b"aortica fingerprint 1"[..],
             &self.definition.digest().0,
             &self.shape_digest.0,
-            &self.locate.digest().0,
-            self.locate.precision().name().as_bytes(),
-            &self.segment.digest().0,
-            self.segment.precision().name().as_bytes(),
+            &self.locate().digest().0,
+            self.locate().precision().name().as_bytes(),
+            &self.segment().digest().0,
+            self.segment().precision().name().as_bytes(),
             provider.as_bytes(),
             &revisions[0],
             &revisions[1],

@@ -41,9 +41,12 @@ fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) 
 }
 
 pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = settings.clone();
+    wiring::choose_precision(&mut settings, args.precision);
+    let settings = &settings;
     block_on(2, async {
         let cancel = signals::stop_on_signal();
-        let pipeline = wiring::pipeline(&args.pipeline)?;
+        let pipeline = wiring::pipeline(&args.pipeline, settings)?;
         Source::open(&args.source, wiring::stores()?, None).await?;
         let jobs = Queue::new(broker(settings, "submit").await?, Lane::Jobs);
         let key = wiring::key(settings, &args.lake.lake)?;
@@ -51,7 +54,7 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let lake = wiring::create_lake(&args.lake.lake).await?;
         let options = SubmitOptions {
             pipeline: pipeline.definition().label(),
-            fingerprint: pipeline.fingerprint("cpu"),
+            fingerprint: pipeline.fingerprint(&wiring::provider(&pipeline, settings)?),
             limit: args.limit,
             retry: Vec::new(),
             metrics: Metrics::unread(),
@@ -80,12 +83,12 @@ pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
-        let pipeline = wiring::pipeline(&args.pipeline)?;
+        let pipeline = wiring::pipeline(&args.pipeline, settings)?;
         let broker = broker(settings, "worker").await?;
-        let (stages, provider) = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+        let networks = wiring::networks(pipeline, &args.stages, threads, settings).await?;
         let key = wiring::key(settings, &args.lake.lake)?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
-        let parts = StepParts { pipeline, stages, provider, lake, key, threads, overlays: None, metrics };
+        let parts = StepParts { networks, lake, key, threads, overlays: None, metrics };
         let steps = wiring::steps(parts, settings)?;
         served.ready();
         let options = WorkerOptions { prefetch: settings.queue.prefetch, ..WorkerOptions::default() };

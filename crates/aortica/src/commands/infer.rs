@@ -5,7 +5,7 @@ use crate::exit::usage;
 use crate::settings::Settings;
 use crate::{environment, settings, signals, wiring};
 use anyhow::Context;
-use inference::{Identity, Listeners, ModelManifest, Runtime, Server, ServerConfig, repository};
+use inference::{Forms, Identity, Listeners, ModelManifest, Precision, Runtime, Server, ServerConfig, repository};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ pub fn run(args: &InferArgs, settings: &Settings) -> anyhow::Result<u8> {
     runtime.block_on(async {
         let cancel = signals::stop_on_signal();
         let library = tokio::task::spawn_blocking(wiring::runtime).await??;
-        let models = manifests(args, &library)?
+        let models = Forms::choose_each(manifests(args, &library)?, |model| settings.networks.form(model))?
             .into_iter()
             .map(|manifest| {
                 let config = settings.networks.session(manifest.name(), threads)?;
@@ -68,14 +68,14 @@ fn config(settings: &Settings) -> anyhow::Result<ServerConfig> {
     })
 }
 
-/// All models of the folders, or those asked for: `<name>.toml` beside `<name>.onnx` (other tables are passed over), or a
+/// All models of the folders in all their forms, or those asked for: `<name>.toml` beside `<name>.onnx` (other tables are passed over), or a
 /// repository in Triton's layout.
 fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelManifest>> {
     let mut found = Vec::new();
     for folder in &args.folders {
         let before = found.len();
         for path in tables(folder)? {
-            let named = path.file_stem().is_some_and(|stem| args.models.iter().any(|m| stem == m.as_str()));
+            let named = args.models.iter().any(|model| is_form_of(&path, model));
             let is_manifest = path.with_extension("onnx").exists();
             if if args.models.is_empty() { is_manifest } else { named } {
                 found.push(ModelManifest::read(&path)?);
@@ -99,6 +99,13 @@ fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelMan
         }
     }
     Ok(found)
+}
+
+/// `NAME.toml` or `NAME.PRECISION.toml`.
+fn is_form_of(path: &Path, model: &str) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let rest = stem.strip_prefix(model);
+    rest.is_some_and(|rest| rest.is_empty() || Precision::ALL.iter().any(|p| rest.strip_prefix('.') == Some(p.name())))
 }
 
 fn tables(folder: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {

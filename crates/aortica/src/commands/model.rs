@@ -3,7 +3,7 @@
 use crate::cli::ModelCommand;
 use crate::exit::usage;
 use crate::wiring;
-use inference::{ModelManifest, repository};
+use inference::{FormChoice, Forms, ModelManifest, repository};
 
 pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
     match command {
@@ -13,7 +13,7 @@ pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
             let manifest = repository::describe(&wiring::runtime()?, model, &name, model_version)?;
             print!("{}", manifest.text()?);
         }
-        ModelCommand::Repository { folders, out } => {
+        ModelCommand::Repository { folders, precision, out } => {
             let mut models = Vec::new();
             for folder in folders {
                 models.extend(ModelManifest::read_folder(folder)?);
@@ -21,6 +21,8 @@ pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
             if models.is_empty() {
                 return Err(usage("no model was given".to_owned()));
             }
+            let choice = FormChoice { precision: precision.map(Into::into), ..FormChoice::default() };
+            let models = Forms::choose_each(models, |_| Ok(choice))?;
             for path in repository::write(out, &models)? {
                 println!("{}", path.display());
             }

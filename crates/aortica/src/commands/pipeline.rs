@@ -1,16 +1,17 @@
 //! `aortica pipeline`: what can be run.
 
 use crate::cli::{PipelineChoice, PipelineCommand};
+use crate::settings::Settings;
 use crate::wiring;
-use inference::ModelManifest;
+use inference::{Forms, ModelManifest};
 use pipeline::Pipeline;
 use serde_json::json;
 
-pub fn run(command: &PipelineCommand) -> anyhow::Result<()> {
+pub fn run(command: &PipelineCommand, settings: &Settings) -> anyhow::Result<()> {
     match command {
         PipelineCommand::List { json } => list(*json),
         PipelineCommand::Show { pipeline, json } => {
-            let pipeline = wiring::pipeline(&PipelineChoice { pipeline: pipeline.clone() })?;
+            let pipeline = wiring::pipeline(&PipelineChoice { pipeline: pipeline.clone() }, settings)?;
             show(&pipeline, *json)
         }
     }
@@ -46,9 +47,13 @@ fn list(as_json: bool) -> anyhow::Result<()> {
 }
 
 fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
+    let forms = |name: &str| -> Vec<&str> {
+        let all = pipeline.forms().into_iter().flat_map(Forms::all);
+        all.filter(|form| form.name() == name).map(|form| form.precision().name()).collect()
+    };
     let model = |m: &ModelManifest| {
         json!({"name": m.name(), "version": m.version(), "summary": m.summary(), "sha256": m.digest(),
-            "precision": m.precision().name(), "gflop": m.gflop_per_row(), "batch": m.batch().preferred})
+            "precision": m.precision().name(), "forms": forms(m.name()), "gflop": m.gflop_per_row(), "batch": m.batch().preferred})
     };
     let shown = json!({
         "fingerprint": pipeline.fingerprint("cpu"),
@@ -66,7 +71,13 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     println!("fingerprint on cpu  {}", pipeline.fingerprint("cpu"));
     for m in [pipeline.locate(), pipeline.segment()] {
         let gflop = m.gflop_per_row().map_or(String::new(), |g| format!(", {g:.2} GFLOP an image"));
-        println!("model {:<13} {} ({}{gflop})", m.name(), m.digest().short(16), m.precision().name());
+        let others = forms(m.name()).join(", ");
+        println!(
+            "model {:<13} {} ({}; there are {others}{gflop})",
+            m.name(),
+            m.digest().short(16),
+            m.precision().name()
+        );
     }
     println!("shape model         {} shapes, {} modes", pipeline.shape().n_shapes(), pipeline.shape().n_modes());
     println!("folder              {}\n", pipeline.directory().display());

@@ -26,17 +26,15 @@ pub fn run(args: &ScoreArgs, settings: &Settings) -> anyhow::Result<u8> {
 
 async fn run_async(args: &ScoreArgs, settings: &Settings, threads: usize) -> anyhow::Result<u8> {
     let cancel = signals::stop_on_signal();
-    let pipeline = wiring::pipeline(&args.pipeline)?;
+    let pipeline = wiring::pipeline(&args.pipeline, settings)?;
     // What can be wrong comes first: a wrong path or a missing library should leave no key file and no empty lake behind.
     Source::open(&args.source, wiring::stores()?, None).await?;
-    let (stages, provider) = wiring::stages(&pipeline, &args.stages, threads, settings).await?;
+    let networks = wiring::networks(pipeline, &args.stages, threads, settings).await?;
     let key = wiring::key(settings, &args.lake.lake)?;
     let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key.clone()))).await?;
     let lake = wiring::create_lake(&args.lake.lake).await?;
     let parts = StepParts {
-        pipeline,
-        stages,
-        provider,
+        networks,
         lake: lake.clone(),
         key,
         threads,
