@@ -33,9 +33,15 @@ pub enum Localisation {
 /// By so much (mean heatmap peak of L1-L4, 0..1) a spine must be seen more clearly under another aspect to be preferred to a
 /// square one.
 const ASPECT_ADVANTAGE: f64 = 0.02;
+/// Two readings of one picture name the levels alike when their vertebrae L1-L4 lie this near on average, in heights of L1-L4.
+const SAME_NAMES_HEIGHTS: f64 = 0.5;
 
-/// [`find_region`] under several aspects of the pixels, of which the first counts unless the spine is seen more clearly under
-/// another. An image that shows no spine under any of them is excluded for the reason that the first one gives.
+/// [`find_region`] under several aspects of the pixels.
+///
+/// Looks that give the same vertebrae the same names stand together, and the names that are seen most clearly in sum count:
+/// one look may be sure and wrong. Of their looks the clearest counts, a square one first. How much of what was seen speaks for
+/// other names lowers the confidence in the naming. An image that shows no spine under any aspect is excluded for the reason
+/// that the first one gives.
 ///
 /// # Errors
 /// As [`find_region`]; [`ErrorKind::NetworkOutput`] without any output.
@@ -45,22 +51,45 @@ pub fn find_region_among(
     model: &ShapeModel,
     rules: &ScoringRules,
 ) -> Result<Localisation> {
-    let mut found =
+    let mut looks =
         outputs.iter().map(|output| find_region(output, picture, model, rules)).collect::<Result<Vec<_>>>()?;
-    if found.is_empty() {
-        return Err(Error::new(ErrorKind::NetworkOutput, "the network was not asked"));
-    }
-    let clarity = |localisation: &Localisation, place: usize| match localisation {
-        Localisation::Found(located) => located.spine.confidence + if place == 0 { ASPECT_ADVANTAGE } else { 0.0 },
-        Localisation::Excluded(_) => -1.0,
+    let clear = |look: &Localisation| match look {
+        Localisation::Found(located) => located.spine.confidence,
+        Localisation::Excluded(_) => 0.0,
     };
-    let mut best = 0;
-    for place in 1..found.len() {
-        if clarity(&found[place], place) > clarity(&found[best], best) {
-            best = place;
-        }
+    // For each look what speaks for its names.
+    let support: Vec<f64> =
+        looks.iter().map(|look| looks.iter().filter(|other| named_alike(look, other)).map(clear).sum()).collect();
+    let preferred = |place: usize| {
+        let advantage = if place == 0 { ASPECT_ADVANTAGE } else { 0.0 };
+        (support[place], clear(&looks[place]) + advantage)
+    };
+    let better = |a: usize, b: usize| {
+        let (a, b) = (preferred(a), preferred(b));
+        // Sums of the same terms in another order differ in their last bits.
+        if (a.0 - b.0).abs() > 1e-9 { a.0 > b.0 } else { a.1 > b.1 }
+    };
+    let Some(best) = (0..looks.len()).reduce(|best, place| if better(place, best) { place } else { best }) else {
+        return Err(Error::new(ErrorKind::NetworkOutput, "the network was not asked"));
+    };
+    let seen: f64 = looks.iter().map(clear).sum();
+    let share = if seen > 0.0 { support[best] / seen } else { 1.0 };
+    let mut chosen = looks.swap_remove(best);
+    if let Localisation::Found(located) = &mut chosen {
+        located.spine.level_confidence *= share;
     }
-    Ok(found.swap_remove(best))
+    Ok(chosen)
+}
+
+/// Whether two looks at one picture found a spine and call the same vertebrae L1 to L4.
+fn named_alike(one: &Localisation, other: &Localisation) -> bool {
+    let (Localisation::Found(one), Localisation::Found(other)) = (one, other) else { return false };
+    let (one, other) = (&one.spine.estimate, &other.spine.estimate);
+    // Both in rows of the picture, whose height does not depend on the aspect; levels follow each other from head to foot.
+    let lumbar = 2..18;
+    let between: f64 = lumbar.clone().map(|i| (one.vertebrae[i].y - other.vertebrae[i].y).abs()).sum();
+    let height = one.vertebral_height_px / one.aspect;
+    between / lumbar.len() as f64 <= SAME_NAMES_HEIGHTS * height
 }
 
 /// From the `locate` network's output to the region that the `segment` network is given (by [`Region::warp`]).
