@@ -78,15 +78,18 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 	tests/smoke/run.sh
 
 .PHONY: prove
-prove: runtime build ## the longer proofs; their records are checked in under tests/prove
-	python3 tests/prove/kill.py --aortica $(AORTICA) --record tests/prove/kill.json
+prove: runtime release ## the longer proofs; their records are checked in under tests/prove
+	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
+	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
 	$(CARGO) build --locked -p inference --example load
-	python3 tests/prove/soak.py --aortica $(AORTICA) --load target/debug/examples/load --record tests/prove/soak.json
+	python3 tests/prove/soak.py --aortica $(RELEASE) --load target/debug/examples/load --record tests/prove/soak.json
 
 .PHONY: bench
 bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
 	tests/bench/run.sh
+	tests/bench/run.sh --precision fp32 --record tests/bench/record-fp32.json
 	tests/bench/infer.sh
+	tests/bench/infer.sh --precision fp32 --record tests/bench/infer-fp32.json
 	tests/peers/inference/clients.sh
 
 .PHONY: models

@@ -176,6 +176,11 @@ compared with results on patients.
 ## Limits
 {LIMITS[network]}
 
+## Other arithmetic
+The same weights lie beside this file in int8 (for processors, calibrated on 64 training samples; weights of seven bits a channel,
+activations of eight bits a tensor; input contrast and last layer in fp32) and in fp16 (for graphics cards). How far readings
+change: `tests/prove/precision.json`.
+
 ## Train it on your own pictures
 Write your annotated pictures as shards in the layout of `aortica-learning training-set` (`pipelines/training/README.md`), give the folder to
 `pipelines/training/{network}.py --shards .. --checkpoint ..`, then run `pipelines/training/export.py`. The program takes any ONNX file whose tensors

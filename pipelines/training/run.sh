@@ -50,3 +50,6 @@ wait "$locate" || { tail -n 5 work/locate.txt >&2; exit 1; }
     --seeds "Seeds: shape model 101, training 1 and 7, validation 900001."
 "$PYTHON" export.py segment --checkpoint work/segment.pt --golden work/segment-validation --out "$out" --version "$version" \
     --seeds "Seeds: shape model 101, training 2, validation 900002."
+
+"$PYTHON" precisions.py locate  --calibration work/locate  --golden work/locate-validation  --folder "$out"
+"$PYTHON" precisions.py segment --calibration work/segment --golden work/segment-validation --folder "$out"

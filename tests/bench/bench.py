@@ -52,6 +52,9 @@ def arguments():
     parser.add_argument("--ceiling", type=Path, required=True, help="the built example `ceiling`")
     parser.add_argument("--runtime", type=Path, required=True, help="libonnxruntime.so, the same for aortica and ceiling")
     parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines/vfa-unet")
+    parser.add_argument(
+        "--precision", default="int8", choices=["fp32", "fp16", "int8"], help="of the networks, for aortica, ceiling and peer alike"
+    )
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="everything is held to so many cores")
@@ -63,7 +66,10 @@ def arguments():
     )
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/bench")
     parser.add_argument("--record", type=Path, default=ROOT / "tests/bench/record.json")
-    return parser.parse_args()
+    options = parser.parse_args()
+    form = "" if options.precision == "fp32" else f".{options.precision}"
+    options.models = {name: options.pipeline / f"{name}{form}.onnx" for name in MODELS}
+    return options
 
 
 # --- the ceiling ------------------------------------------------------------------------------------------------------
@@ -75,13 +81,13 @@ def lines(text):
     for line in text.splitlines():
         fields = dict(zip(names, line.split("\t")))
         numbers = {name: int(fields[name]) for name in names[1:5]} | {name: float(fields[name]) for name in names[5:]}
-        yield {"model": Path(fields["model"]).stem} | numbers
+        yield {"model": Path(fields["model"]).name.split(".")[0]} | numbers
 
 
 class Ceiling:
     def __init__(self, options):
         self.options = options
-        self.models = {name: options.pipeline / f"{name}.onnx" for name in MODELS}
+        self.models = options.models
         self.command = [options.ceiling, "--runtime", options.runtime]
 
     def call(self, what, seconds, words):
@@ -118,7 +124,7 @@ class Ceiling:
 def score(options, images, lake):
     """One run of `aortica score` into a new lake. It must not lie where one was deleted a moment ago: file systems are slow there."""
     command = [options.aortica, "score", images, "--lake", lake, "--pipeline", options.pipeline]
-    command += ["--threads", options.cores, "--json"]
+    command += ["--precision", options.precision, "--threads", options.cores, "--json"]
     run = measure.run(command, options.work / "aortica.log", {"ORT_DYLIB_PATH": str(options.runtime)})
     return run, json.loads(run.stdout)
 
@@ -150,7 +156,7 @@ def of_aortica(options, images, count, networks_alone_s, lake):
 def of_peer(options, images, batch):
     table = options.work / "peer.csv"
     command = [sys.executable, ROOT / "tests/peers/pipeline/score.py", images, options.pipeline]
-    command += ["--out", table, "--processes", options.cores, "--batch", batch]
+    command += ["--out", table, "--processes", options.cores, "--batch", batch, "--precision", options.precision]
     run = measure.run(command, options.work / "peer.log")
     report = json.loads(run.stdout.splitlines()[-1])
     return {
@@ -236,7 +242,7 @@ def build_facts(options):
 
 def facts(options, images, build):
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    manifests = {name: tomllib.loads((options.pipeline / f"{name}.toml").read_text()) for name in MODELS}
+    manifests = {name: tomllib.loads(options.models[name].with_suffix(".toml").read_text()) for name in MODELS}
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "cpu": model,
@@ -245,6 +251,7 @@ def facts(options, images, build):
         "runtime": options.runtime.resolve().name,
         "models": {n: {"sha256": m["sha256"], "gflop": m.get("gflop_per_row")} for n, m in manifests.items()},
         "batches": {n: m.get("batch", {}).get("preferred", 1) for n, m in manifests.items()},
+        "precision": options.precision,
         "images": options.images,
         "raster": [cohort.ROWS, cohort.COLUMNS],
         "images_sha256": cohort.digest(images),
@@ -294,7 +301,7 @@ def table(record):
         "",
         f"{f['images']} images of {f['raster'][0]} x {f['raster'][1]}, 16 bit, uncompressed; {f['cores']} cores of {f['cpu']}; "
         f"aortica {f['build'].get('commit', '')[:12]} ({f['build'].get('profile', '')}); medians of {f['rounds']} rounds",
-        f"models: " + ", ".join(f"{n} {m['sha256'][:12]}, {m['gflop']} GFLOP" for n, m in f["models"].items()),
+        f"models in {f['precision']}: " + ", ".join(f"{n} {m['sha256'][:12]}, {m['gflop']} GFLOP" for n, m in f["models"].items()),
         *[f"WARNING: {text}" for text in record["warnings"]],
         "",
         f"{'images/s, aortica score':44}{s['aortica']['images_per_s']:9.1f}   rounds: {each('aortica', 'images_per_s')}",

@@ -27,12 +27,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "tests/peers/inference"
 CLIENTS = [1, 8, 32]
-# name, file, input, shape of a row, the output that repeats the input
-MODELS = [
-    ("identity", ROOT / "crates/inference/tests/models/identity.onnx", "image", "1,512,256", "copy"),
-    ("locate", ROOT / "pipelines/vfa-unet/locate.onnx", "image", "1,512,256", None),
-    ("segment", ROOT / "pipelines/vfa-unet/segment.onnx", "region", "1,256,128", None),
-]
+# name, file (with the form of the network), input, shape of a row, the output that repeats the input
+IDENTITY = ("identity", ROOT / "crates/inference/tests/models/identity.onnx", "image", "1,512,256", "copy")
+
+
+def models(precision):
+    form = "" if precision == "fp32" else f".{precision}"
+    shipped = lambda name: ROOT / f"pipelines/vfa-unet/{name}{form}.onnx"
+    return [IDENTITY, ("locate", shipped("locate"), "image", "1,512,256", None), ("segment", shipped("segment"), "region", "1,256,128", None)]
+
+
 LIMITS = {
     "goodput_of_ceiling_min": 0.95,
     "goodput_of_better_peer_min": 1.0,
@@ -50,11 +54,14 @@ def arguments():
     parser.add_argument("--runtime", type=Path, required=True)
     parser.add_argument("--mlserver", type=Path, required=True, help="python with mlserver and tritonclient")
     parser.add_argument("--pytriton", type=Path, help="python with nvidia-pytriton; without it that peer is left out, and said so")
+    parser.add_argument("--precision", default="int8", choices=["fp32", "fp16", "int8"], help="form of the shipped networks, for all")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/bench-infer")
     parser.add_argument("--record", type=Path, default=ROOT / "tests/bench/infer.json")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.models = models(options.precision)
+    return options
 
 
 def free_port():
@@ -112,7 +119,7 @@ def serving(command, grpc, log, patience=120):
 def loads(options, grpc, pid):
     """Every model under every number of clients, by tritonclient."""
     results = {}
-    for name, _, tensor, shape, copy in MODELS:
+    for name, _, tensor, shape, copy in options.models:
         for clients in CLIENTS:
             command = [options.mlserver, PEERS / "load.py", "--grpc", f"127.0.0.1:{grpc}", "--model", name, "--input", tensor]
             command += ["--shape", shape, "--clients", clients, "--seconds", options.seconds]
@@ -134,11 +141,13 @@ def aortica(options, work):
     folders = [ROOT / "pipelines/vfa-unet", ROOT / "crates/inference/tests/models"]
     grpc, http = free_port(), free_port()
     command = [options.aortica, "infer", *folders, "--model", "identity,locate,segment", "--threads", options.cores]
+    # int8 is what a CPU takes without a word; the identity model has one form only.
+    command += [] if options.precision == "int8" else ["--precision", options.precision]
     command += ["--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}"]
     with serving(command, grpc, work / "aortica.log") as pid:
         by_triton = loads(options, grpc, pid)
         light = {}
-        for name, _, tensor, shape, _ in MODELS:
+        for name, _, tensor, shape, _ in options.models:
             load = [options.load, "latency", "--grpc", f"http://127.0.0.1:{grpc}", "--model", name, "--input", tensor, "--shape", shape]
             alone = json.loads(text_of([*load, "--requests", 3000 if name == "identity" else 300]))
             full = json.loads(text_of([*load, "--requests", 10000 if name == "identity" else 1500, "--clients", 8]))
@@ -151,18 +160,18 @@ def peer(options, work, name, python, workers, threads):
     command = [python, PEERS / name / "serve.py", "--grpc-port", grpc, "--http-port", http]
     command += ["--workers", workers, "--threads", threads]
     command += ["--folder", work / "mlserver"] if name == "mlserver" else []
-    command += [f"{model}={path}" for model, path, *_ in MODELS]
+    command += [f"{model}={path}" for model, path, *_ in options.models]
     with serving(command, grpc, work / f"{name}-{workers}.log") as pid:
         return loads(options, grpc, pid)
 
 
 def ceilings(options):
     found = {}
-    paths = [path for _, path, *_ in MODELS[1:]]
+    paths = [path for _, path, *_ in options.models[1:]]
     base = ["--runtime", options.runtime, "--seconds", 1.5]
     for line in text_of([options.ceiling, "search", *base, "--cores", options.cores, *paths]).splitlines():
         model, runners, threads, spin, batch, per_s, _ = line.split("\t")
-        name = Path(model).stem
+        name = Path(model).name.split(".")[0]
         if float(per_s) > found.get(name, {}).get("per_s", 0.0):
             found[name] = {"per_s": float(per_s), "way": f"{runners},{threads},{spin},{batch}"}
     return found
@@ -171,7 +180,7 @@ def ceilings(options):
 def measured_ceiling(options, found):
     """Once more in the way that was found, close in time to the service."""
     result = {}
-    for name, path, *_ in MODELS[1:]:
+    for name, path, *_ in options.models[1:]:
         line = text_of([options.ceiling, "measure", "--runtime", options.runtime, "--seconds", 6, path, found[name]["way"]])
         result[name] = float(line.split("\t")[5])
     return result
@@ -193,7 +202,7 @@ def main():
             ways[f"{name}, {workers} workers of {threads} threads"] = peer(options, options.work, name, python, workers, threads)
 
     table, worst = {}, {}
-    for name, *_ in MODELS:
+    for name, *_ in options.models:
         for clients in CLIENTS:
             key = f"{name}/{clients}"
             ours = own["tritonclient"][key]
@@ -217,7 +226,7 @@ def main():
     facts = {
         "date": datetime.date.today().isoformat(), "cpu": platform.processor() or platform.machine(), "cores": options.cores,
         "build": [line.strip() for line in version[1:4]], "runtime": options.runtime.resolve().name,
-        "peers": list(peers), "seconds": options.seconds,
+        "peers": list(peers), "precision": options.precision, "seconds": options.seconds,
     }
     record = {
         "facts": facts, "limits": LIMITS, "summary": summary, "ceiling": {"search": found, "before": before, "after": after},

@@ -97,13 +97,9 @@ impl Forms {
                 None => networks.push(vec![manifest]),
             }
         }
-        let one = |forms: Vec<ModelManifest>| match <[ModelManifest; 1]>::try_from(forms) {
-            // A network in one form only has nothing to choose, unless another is asked for by name.
-            Ok([only]) => Forms::of(vec![only.clone()])?.choose(choose(only.name())?),
-            Err(several) => {
-                let choice = choose(several[0].name())?;
-                Forms::of(several)?.choose(choice)
-            }
+        let one = |forms: Vec<ModelManifest>| {
+            let forms = Forms::of(forms)?;
+            forms.choose(choose(forms.manifests[0].name())?)
         };
         networks.into_iter().map(one).collect()
     }

@@ -51,7 +51,7 @@ def load_rules(pipeline):
 
 
 class Pipeline:
-    def __init__(self, folder):
+    def __init__(self, folder, precision):
         import cv2
         import onnxruntime
 
@@ -63,8 +63,9 @@ class Pipeline:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        form = "" if precision == "fp32" else f".{precision}"
         session = lambda name: onnxruntime.InferenceSession(
-            str(folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
+            str(folder / f"{name}{form}.onnx"), options, providers=["CPUExecutionProvider"]
         )
         self.locate, self.segment = session("locate"), session("segment")
         self.cpu_s = defaultdict(float)
@@ -134,9 +135,9 @@ class Pipeline:
         return rows
 
 
-def work(paths, pipeline, batch, following, pipe):
+def work(paths, pipeline, precision, batch, following, pipe):
     """One process: takes the next batch until there is none."""
-    pipeline = Pipeline(pipeline)
+    pipeline = Pipeline(pipeline, precision)
     pipeline.score(paths[:batch])  # the first batch loads code and sets up memory
     pipeline.cpu_s.clear()
     pipe.send({"startup_cpu_s": time.process_time()})
@@ -159,6 +160,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--precision", default="int8", help="form of the networks: fp32, fp16 or int8")
     options = parser.parse_args()
     paths = sorted(options.images.glob("*.dcm"))
     if not paths:
@@ -168,7 +170,7 @@ def main():
     pipes = []
     for _ in range(options.processes):
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=work, args=(paths, options.pipeline, options.batch, following, theirs), daemon=True)
+        process = spawn.Process(target=work, args=(paths, options.pipeline, options.precision, options.batch, following, theirs), daemon=True)
         process.start()
         theirs.close()
         pipes.append(ours)
