@@ -1,6 +1,7 @@
 //! A network behind a service: the same trait as a session, over the Open Inference Protocol.
 
 use crate::access::Token;
+use crate::connections::FRAME_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::ModelManifest;
 use crate::protocol::message::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -377,6 +378,7 @@ impl Service {
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN)
             .connect_lazy();

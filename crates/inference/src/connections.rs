@@ -14,6 +14,9 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Largest piece in which a message travels, and most that waits in a stream to be sent. With HTTP/2's 16 KiB a picture would be
+/// cut into ten pieces and heatmaps into fifty.
+pub(crate) const FRAME_BYTES: u32 = 1 << 20;
 /// Flow-control windows. The default of 64 KiB would make a picture wait for several round trips.
 const WINDOW_BYTES: u32 = 4 << 20;
 /// A client that does not answer a ping for this long is gone, and its requests with it.
@@ -128,6 +131,8 @@ fn http(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_send_buf_size(FRAME_BYTES as usize)
         .max_concurrent_streams(limits.streams_max)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN);
