@@ -241,6 +241,10 @@ pub struct SubmitArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
+    /// What computes the networks of the workers that shall read, locate and segment apart where they differ: GPUs round
+    /// differently, so it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
+    #[arg(long, value_name = "PROVIDER", default_value = "cpu", value_parser = ["cpu", "cuda", "cpu+cuda", "cuda+cpu"])]
+    pub provider: String,
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     #[arg(long)]

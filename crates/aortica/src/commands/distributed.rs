@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// How often a committer looks at the depths of the queues, for its metrics.
+const DEPTHS_EVERY: Duration = Duration::from_secs(15);
+
 async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
     let url = environment::amqp_url()?.ok_or_else(|| {
         misconfigured("no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it")
@@ -51,7 +54,7 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let lake = wiring::create_lake(&args.lake.lake).await?;
         let options = SubmitOptions {
             pipeline: pipeline.definition().label(),
-            fingerprint: pipeline.fingerprint("cpu"),
+            fingerprint: pipeline.fingerprint(&args.provider),
             limit: args.limit,
             retry: Vec::new(),
             metrics: Metrics::unread(),
@@ -111,8 +114,13 @@ pub fn commit(args: &CommitArgs, settings: &Settings) -> anyhow::Result<u8> {
             },
             until_complete: args.until_complete.clone(),
             now_us: Arc::new(environment::now_us),
-            metrics,
+            metrics: metrics.clone(),
         };
+        let (looking, stop_looking) = (broker.clone(), cancel.child_token());
+        let _stop = stop_looking.clone().drop_guard();
+        tokio::spawn(async move {
+            ::pipeline::commit::watch_depths(looking.as_ref(), &metrics, DEPTHS_EVERY, &stop_looking).await;
+        });
         let report = ::pipeline::commit::commit(&lake, broker, &options, &cancel).await?;
         println!("{}", serde_json::to_string(&report)?);
         Ok(if report.pending.is_some_and(|pending| pending > 0) { EXIT_STOPPED } else { 0 })
