@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -59,6 +60,11 @@ def stage(certificates):
             head, _, body = answer.partition("\r\n\r\n")
             return int(head.split()[1]), body
 
+        # The sockets open first, then the model is loaded.
+        give_up = time.monotonic() + WAIT_S
+        while fetch("/v2/health/ready")[0] != 200:
+            assert time.monotonic() < give_up, "the stage service does not become ready"
+            time.sleep(0.05)
         yield fetch
 
 
