@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), smoke 4.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), k8s 2, smoke 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -55,7 +55,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit smoke ## everything that CI runs
+test: runtime lint unit k8s smoke ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -71,6 +71,11 @@ unit: runtime ## the tests of every crate, those against a real RabbitMQ, and th
 interop: runtime ## clients of Triton and KServe, unmodified, against a stage service
 	$(CARGO) build --locked --workspace --all-targets
 	tests/peers/inference/clients.sh
+
+.PHONY: k8s
+k8s: runtime ## manifests, alerts, dashboard, policies: against their schemas, against the program, against a real RabbitMQ
+	$(CARGO) build --locked --workspace --all-targets
+	tests/k8s/run.sh
 
 .PHONY: smoke
 smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; the table equals that of score

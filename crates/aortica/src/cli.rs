@@ -244,7 +244,11 @@ pub struct SubmitArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
-    /// As the workers have it: an item is done when it has a row of this form.
+    /// What computes the networks of the workers that shall read, `cpu` or `cuda`; default: as the settings say. GPUs round
+    /// differently, so it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// The form of their networks, likewise.
     #[arg(long, value_enum, value_name = "FORM")]
     pub precision: Option<crate::settings::NetworkPrecision>,
     #[arg(long, value_name = "N")]

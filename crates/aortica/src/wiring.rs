@@ -2,7 +2,7 @@
 
 use crate::cli::{DeviceChoice, PipelineChoice};
 use crate::exit::{misconfigured, usage};
-use crate::settings::{NetworkPrecision, Settings};
+use crate::settings::Settings;
 use crate::{environment, overlay, study_key};
 use anyhow::Context;
 use domain::{ItemId, Radiograph, Reading, StudyKey};
@@ -60,13 +60,8 @@ pub fn choose_device(settings: &mut Settings, choice: &DeviceChoice) {
     if let Some(when_missing) = choice.when_missing {
         settings.networks.when_missing = when_missing;
     }
-    choose_precision(settings, choice.precision);
-}
-
-/// The same of the precision.
-pub fn choose_precision(settings: &mut Settings, precision: Option<NetworkPrecision>) {
-    if precision.is_some() {
-        settings.networks.precision = precision;
+    if choice.precision.is_some() {
+        settings.networks.precision = choice.precision;
         settings.networks.models.values_mut().for_each(|model| model.precision = None);
     }
 }

@@ -13,8 +13,9 @@ use domain::{FailReason, InstanceFacts, Outcome, OutcomeRecord};
 use lake::{Committer, Lake, Refusal};
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Dead letters in hand at once.
@@ -250,4 +251,53 @@ pub async fn depths(broker: &dyn Broker, metrics: &Metrics) -> Result<Vec<(&'sta
         depths.push((lane.name(), messages));
     }
     Ok(depths)
+}
+
+/// Keeps the depths among the metrics up to date until cancelled. While the broker does not answer there are none: an alarm
+/// tells "unknown" from "empty".
+pub async fn watch_depths(broker: &dyn Broker, metrics: &Metrics, every: Duration, cancel: &CancellationToken) {
+    let watching = async {
+        loop {
+            if let Err(error) = depths(broker, metrics).await {
+                metrics.forget_depths();
+                tracing::warn!(fault = error.fault().name(), "the depths of the queues are not known: {error}");
+            }
+            sleep(every).await;
+        }
+    };
+    cancel.run_until_cancelled(watching).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Parcel;
+    use crate::queue::memory::MemoryBroker;
+    use prometheus::{Encoder, Registry, TextEncoder};
+
+    #[tokio::test]
+    async fn depths_are_looked_at_again_and_forgotten_when_they_are_not_known() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let shown = || {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let broker = MemoryBroker::default();
+        let cancel = CancellationToken::new();
+        let publishing = async {
+            for depth in 1..=2 {
+                broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
+                while !shown().contains(&format!("aortica_lane_depth{{lane=\"jobs\"}} {depth}")) {
+                    tokio::task::yield_now().await;
+                }
+            }
+            cancel.cancel();
+        };
+        let watching = watch_depths(&broker, &metrics, Duration::from_millis(1), &cancel);
+        timeout(Duration::from_secs(60), futures::future::join(watching, publishing)).await.unwrap();
+        metrics.forget_depths();
+        assert!(!shown().contains("aortica_lane_depth{"), "{}", shown());
+    }
 }

@@ -2,7 +2,7 @@
 //! of series is bounded whatever images come.
 
 use crate::queue::topology::Lane;
-use domain::{Fault, Outcome};
+use domain::{ExcludeReason, FailReason, Fault, Outcome};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -24,6 +24,8 @@ pub enum Step {
 }
 
 impl Step {
+    const ALL: [Step; 6] = [Step::Fetch, Step::Decode, Step::Locate, Step::Segment, Step::Score, Step::Publish];
+
     pub fn name(self) -> &'static str {
         match self {
             Step::Fetch => "fetch",
@@ -51,6 +53,15 @@ pub enum JobFate {
 }
 
 impl JobFate {
+    const ALL: [JobFate; 6] = [
+        JobFate::Acknowledged,
+        JobFate::Retried,
+        JobFate::DeadLettered,
+        JobFate::GivenBack,
+        JobFate::PutAside,
+        JobFate::Lost,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             JobFate::Acknowledged => "acknowledged",
@@ -63,7 +74,11 @@ impl JobFate {
     }
 }
 
-/// The metrics of this crate. Clones share them.
+const FAULTS: [Fault; 5] =
+    [Fault::Transient { retry_after: None }, Fault::Overloaded, Fault::InvalidInput, Fault::Misconfigured, Fault::Bug];
+
+/// The metrics of this crate. Clones share them. Every label value is there from the start, with 0: Prometheus sees no
+/// increase in a counter that first appears with 1, and an alarm on the first fault would never ring.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     items: IntCounterVec,
@@ -112,14 +127,26 @@ impl Metrics {
         let lane_depth =
             IntGaugeVec::new(Opts::new("aortica_lane_depth", "messages that wait, when last asked"), &["lane"])?;
         registry.register(Box::new(lane_depth.clone()))?;
+        let items = counters("aortica_items_total", "items by outcome and reason", &["status", "reason"])?;
+        let failed = FailReason::ALL.iter().map(|reason| Outcome::Failed { reason: *reason });
+        let excluded = ExcludeReason::ALL.iter().map(|reason| Outcome::Excluded { reason: *reason });
+        for outcome in failed.chain(excluded) {
+            items.with_label_values(&labels_of(&outcome));
+        }
+        items.with_label_values(&["scored", "none"]);
+        let faults = counters("aortica_faults_total", "failures of ours or of others, by kind", &["fault"])?;
+        FAULTS.iter().for_each(|fault| drop(faults.with_label_values(&[fault.name()])));
+        let jobs = counters("aortica_jobs_total", "job messages by what became of them", &["fate"])?;
+        JobFate::ALL.iter().for_each(|fate| drop(jobs.with_label_values(&[fate.name()])));
+        Step::ALL.iter().for_each(|step| drop(steps.with_label_values(&[step.name()])));
         Ok(Metrics {
-            items: counters("aortica_items_total", "items by outcome and reason", &["status", "reason"])?,
+            items,
             steps,
             bytes_read: counter("aortica_read_bytes_total", "bytes of objects fetched")?,
             in_flight,
-            faults: counters("aortica_faults_total", "failures of ours or of others, by kind", &["fault"])?,
+            faults,
             overlays_failed: counter("aortica_overlays_failed_total", "overlays that could not be written")?,
-            jobs: counters("aortica_jobs_total", "job messages by what became of them", &["fate"])?,
+            jobs,
             jobs_published: counter("aortica_jobs_published_total", "jobs confirmed by the broker")?,
             commit_rows: histogram("aortica_commit_records", "records of one commit", ROWS)?,
             commit_seconds: histogram("aortica_commit_seconds", "time of one commit", SECONDS)?,
@@ -134,7 +161,7 @@ impl Metrics {
     }
 
     pub(crate) fn outcome(&self, outcome: &Outcome) {
-        self.items.with_label_values(&[outcome.status(), outcome.reason().unwrap_or("none")]).inc();
+        self.items.with_label_values(&labels_of(outcome)).inc();
     }
 
     pub(crate) fn step(&self, step: Step, took: Duration) {
@@ -171,11 +198,20 @@ impl Metrics {
         self.lane_depth.with_label_values(&[lane.name()]).set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 
+    /// No number rather than an old one.
+    pub(crate) fn forget_depths(&self) {
+        self.lane_depth.reset();
+    }
+
     /// Counts an image in flight until dropped.
     pub(crate) fn in_flight(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
+}
+
+fn labels_of(outcome: &Outcome) -> [&'static str; 2] {
+    [outcome.status(), outcome.reason().unwrap_or("none")]
 }
 
 pub(crate) struct InFlight(IntGauge);
@@ -189,7 +225,6 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{ExcludeReason, FailReason};
 
     #[test]
     fn the_number_of_series_is_bounded_by_closed_lists() {
@@ -204,7 +239,22 @@ mod tests {
             }
         }
         let items = registry.gather().into_iter().find(|f| f.name() == "aortica_items_total").unwrap();
-        assert_eq!(items.get_metric().len(), FailReason::ALL.len() + ExcludeReason::ALL.len());
+        assert_eq!(items.get_metric().len(), FailReason::ALL.len() + ExcludeReason::ALL.len() + 1, "and scored");
         assert!(Metrics::new(&registry).is_err(), "a second set in one registry is a mistake");
+    }
+
+    #[test]
+    fn every_fault_and_fate_is_there_before_it_first_happens() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let series = |name: &str| registry.gather().into_iter().find(|f| f.name() == name).unwrap().get_metric().len();
+        let before = [series("aortica_faults_total"), series("aortica_jobs_total"), series("aortica_step_seconds")];
+        metrics.fault(Fault::Transient { retry_after: Some(Duration::from_secs(1)) });
+        metrics.fault(Fault::Bug);
+        metrics.job(JobFate::Lost);
+        metrics.step(Step::Publish, Duration::ZERO);
+        assert_eq!(before, [5, 6, 6]);
+        let after = [series("aortica_faults_total"), series("aortica_jobs_total"), series("aortica_step_seconds")];
+        assert_eq!(after, before);
     }
 }

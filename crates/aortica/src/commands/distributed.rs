@@ -1,6 +1,6 @@
 //! `aortica submit`, `worker`, `commit`: the same steps as `score`, through RabbitMQ.
 
-use crate::cli::{CommitArgs, SubmitArgs, WorkerArgs};
+use crate::cli::{CommitArgs, DeviceChoice, SubmitArgs, WorkerArgs};
 use crate::exit::{EXIT_STOPPED, misconfigured};
 use crate::settings::Settings;
 use crate::wiring::{self, StepParts};
@@ -17,6 +17,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// How often a committer looks at the depths of the queues, for its metrics.
+const DEPTHS_EVERY: Duration = Duration::from_secs(15);
 
 async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
     let url = environment::amqp_url()?.ok_or_else(|| {
@@ -42,7 +45,8 @@ fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) 
 
 pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
     let mut settings = settings.clone();
-    wiring::choose_precision(&mut settings, args.precision);
+    let choice = DeviceChoice { device: args.device.clone(), when_missing: None, precision: args.precision };
+    wiring::choose_device(&mut settings, &choice);
     let settings = &settings;
     block_on(2, async {
         let cancel = signals::stop_on_signal();
@@ -114,8 +118,13 @@ pub fn commit(args: &CommitArgs, settings: &Settings) -> anyhow::Result<u8> {
             },
             until_complete: args.until_complete.clone(),
             now_us: Arc::new(environment::now_us),
-            metrics,
+            metrics: metrics.clone(),
         };
+        let (looking, stop_looking) = (broker.clone(), cancel.child_token());
+        let _stop = stop_looking.clone().drop_guard();
+        tokio::spawn(async move {
+            ::pipeline::commit::watch_depths(looking.as_ref(), &metrics, DEPTHS_EVERY, &stop_looking).await;
+        });
         let report = ::pipeline::commit::commit(&lake, broker, &options, &cancel).await?;
         println!("{}", serde_json::to_string(&report)?);
         Ok(if report.pending.is_some_and(|pending| pending > 0) { EXIT_STOPPED } else { 0 })
