@@ -117,14 +117,22 @@ impl ItemManifests {
 
     /// All submissions, by id.
     pub async fn submissions(&self) -> Result<Vec<Submission>> {
+        let mut found: Vec<Submission> =
+            self.with_times().await?.into_iter().map(|(submission, _)| submission).collect();
+        found.sort_by(|a, b| a.submission.cmp(&b.submission));
+        Ok(found)
+    }
+
+    /// All submissions with the time of their writing by the store's clock, microseconds since 1970 UTC; the newest first.
+    pub(crate) async fn with_times(&self) -> Result<Vec<(Submission, i64)>> {
         let mut listed = self.location.store.list(Some(&self.paths.items()));
         let mut found = Vec::new();
         while let Some(object) = listed.try_next().await.map_err(Error::store("listing submissions"))? {
             if let Some(id) = self.paths.parse_submission(&object.location) {
-                found.push(self.submission(&id).await?);
+                found.push((self.submission(&id).await?, object.last_modified.timestamp_micros()));
             }
         }
-        found.sort_by(|a: &Submission, b| a.submission.cmp(&b.submission));
+        found.sort_by(|(a, a_us), (b, b_us)| b_us.cmp(a_us).then_with(|| a.submission.cmp(&b.submission)));
         Ok(found)
     }
 

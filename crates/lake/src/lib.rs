@@ -1,6 +1,7 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
 mod artifact;
+mod census;
 mod codebook;
 mod committer;
 mod compact;
@@ -13,6 +14,7 @@ mod items;
 mod keys;
 mod lake;
 mod location;
+mod lookup;
 mod output;
 pub mod paths;
 mod pending;
@@ -32,6 +34,7 @@ mod tolerance;
 mod views;
 
 pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactPut, Artifacts};
+pub use census::Tally;
 pub use codebook::{TableEntry, codebook};
 pub use committer::{BATCH_RECORDS_MAX, CommitReport, Committer};
 pub use error::{Error, Result};
@@ -39,7 +42,7 @@ pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, Submission};
 pub use lake::Lake;
 pub use location::{Location, store_for};
 pub use output::{Format, TABLE_ROWS_MAX, write_answer};
-pub use pending::{OpenItems, Work};
+pub use pending::{OpenItems, Wanted, Work};
 pub use record::Refusal;
 pub use session::{Answer, LakeSession, SessionOptions};
 pub use summary::{CohortSummary, Group, Scores};
