@@ -238,7 +238,7 @@ fn key(record: &OutcomeRecord) -> (domain::ItemId, domain::Fingerprint, u32, &'s
     (record.item_id.clone(), record.fingerprint.clone(), record.attempt, record.outcome.status())
 }
 
-/// Depth of every lane, for `status` and for metrics.
+/// Depth of every lane, for metrics.
 ///
 /// # Errors
 /// The broker does not answer.

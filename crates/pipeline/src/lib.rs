@@ -16,6 +16,8 @@
 //! submit::submit(source, lake, jobs: Queue<Job>, SubmitOptions, progress, cancel) -> SubmitReport
 //! worker::work(steps, broker, WorkerOptions, cancel) -> WorkReport
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
+//! status::status(lake, broker, submissions, now_us) -> Status
+//! replay::replay(lake, jobs: Queue<Job>, ReplayOptions, cancel) -> ReplayReport
 //! ```
 //!
 //! This crate fences lapin: no other crate knows of AMQP.
@@ -32,10 +34,12 @@ pub mod metrics;
 pub mod pipeline;
 pub mod progress;
 pub mod queue;
+pub mod replay;
 pub mod run;
 #[cfg(test)]
 mod schema_tests;
 pub mod source;
+pub mod status;
 pub mod steps;
 pub mod submit;
 #[cfg(test)]

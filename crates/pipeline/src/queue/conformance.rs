@@ -33,6 +33,7 @@ pub(crate) async fn all(open: Open<'_>, pace: Pace) {
     messages_that_cannot_be_read_are_put_aside(open("aside").await).await;
     two_consumers_share_one_lane(open("share").await).await;
     a_stopped_consumer_takes_nothing_more(open("stop").await, pace).await;
+    a_lane_tells_what_waits_and_who_takes(open("look").await).await;
 }
 
 fn parcel(text: &str) -> Parcel {
@@ -198,4 +199,19 @@ async fn a_stopped_consumer_takes_nothing_more(broker: Arc<dyn Broker>, pace: Pa
     let mut other = broker.consume(Lane::Jobs, 4).await.unwrap();
     assert_eq!(text(&next(&mut other).await), "b");
     nothing_comes(&mut other, pace).await;
+}
+
+async fn a_lane_tells_what_waits_and_who_takes(broker: Arc<dyn Broker>) {
+    let told = async || broker.look(Lane::JobsDead).await.unwrap().map(|state| (state.ready, state.consumers));
+    assert_eq!(told().await, Some((0, 0)));
+    for text in ["a", "b", "c"] {
+        broker.publish(Lane::JobsDead, parcel(text)).await.unwrap();
+    }
+    assert_eq!(told().await, Some((3, 0)));
+    let mut consumer = broker.consume(Lane::JobsDead, 1).await.unwrap();
+    let held = next(&mut consumer).await;
+    assert_eq!(told().await, Some((2, 1)), "what is in hand does not wait");
+    held.receipt.acknowledge().await.unwrap();
+    consumer.stop().await.unwrap();
+    assert_eq!(told().await.map(|state| state.1), Some(0));
 }
