@@ -77,6 +77,10 @@ pub enum Command {
     Infer(InferArgs),
     /// Fold published readings into the lake
     Commit(CommitArgs),
+    /// How far each submission is, what waits on the queues, what failed and why
+    Status(StatusArgs),
+    /// Give items that failed, or were excluded, for some reasons another try
+    Replay(ReplayArgs),
     /// Check, print or describe the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -276,6 +280,54 @@ pub struct CommitArgs {
     /// Address for health and metrics, e.g. 127.0.0.1:9101.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica status --lake lake\n  \
+aortica status --lake s3://study/lake --watch            # until nothing is pending\n  \
+aortica status --lake lake --json | jq '.submissions[0].pending'\n\n\
+The rate is that of the last ten minutes. The queues are shown when AORTICA_AMQP_URL[_FILE] names the broker; without one the\n\
+lake is told of alone. Over AMQP a broker tells what waits (ready) and how many consumers there are, not how many messages are in\n\
+their hands (unacknowledged): for that see its management page.",
+    after_long_help = EXIT_CODES)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Only these submissions; default: all.
+    #[arg(long = "submission", value_name = "ID", value_delimiter = ',')]
+    pub submissions: Vec<String>,
+    /// Show it again every so many seconds until nothing is pending.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+    /// Print JSON, one line each time.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica replay --lake lake --reason stage_failed,crash_loop --dry-run\n  \
+aortica replay --lake lake --reason failed               # whatever failed\n  \
+aortica replay --lake lake --reason spine_not_found      # excluded items too, by the name of their reason\n\n\
+Reasons are those of the column fail_reason; `failed` and `excluded` stand for all of their kind.\n\
+A job with the next attempt number is put on the queue for each item. The table shows scored over excluded over failed, then\n\
+the later attempt, so that a replay can only better a row; doing it twice does no harm.\n\
+The jobs are for workers that run the pipeline of the submission (its fingerprint is printed).",
+    after_long_help = EXIT_CODES)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Reasons, or `failed`, or `excluded`.
+    #[arg(long = "reason", required = true, value_name = "REASON", value_delimiter = ',')]
+    pub reasons: Vec<String>,
+    /// Only these submissions; default: all.
+    #[arg(long = "submission", value_name = "ID", value_delimiter = ',')]
+    pub submissions: Vec<String>,
+    /// Count by reason, publish nothing; needs no broker.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]

@@ -42,6 +42,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Submit(args) => return commands::distributed::submit(args, &settings),
         Command::Worker(args) => return commands::distributed::worker(args, &settings),
         Command::Commit(args) => return commands::distributed::commit(args, &settings),
+        Command::Status(args) => return commands::status::run(args, &settings),
+        Command::Replay(args) => return commands::replay::run(args, &settings),
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),

@@ -18,21 +18,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
-    let url = environment::amqp_url()?.ok_or_else(|| {
+/// How long a role lets the broker be away.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(300);
+
+pub(super) async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
+    let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(|| {
         misconfigured("no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it")
     })?;
-    let amqp = AmqpSettings {
+    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+}
+
+/// `None` where the environment names no broker.
+pub(super) fn amqp_settings(
+    settings: &Settings,
+    role: &str,
+    reconnect_within: Duration,
+) -> anyhow::Result<Option<AmqpSettings>> {
+    Ok(environment::amqp_url()?.map(|url| AmqpSettings {
         url,
         namespace: settings.queue.name.clone(),
         delivery_limit: u32::from(settings.queue.delivery_limit),
         connection_name: format!("aortica {role}"),
-        reconnect_within: Duration::from_secs(300),
-    };
-    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+        reconnect_within,
+    }))
 }
 
-fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(super) fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.clamp(1, 4))
         .enable_all()

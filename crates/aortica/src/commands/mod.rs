@@ -10,4 +10,6 @@ pub mod phantom;
 pub mod pipeline;
 pub mod pseudonymise;
 pub mod query;
+pub mod replay;
 pub mod score;
+pub mod status;
