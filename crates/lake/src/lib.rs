@@ -10,6 +10,7 @@ mod error;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
+mod item_outcome;
 mod items;
 mod keys;
 mod lake;
@@ -21,6 +22,7 @@ mod pending;
 mod provider;
 #[cfg(test)]
 mod query_tests;
+mod rebuild;
 mod record;
 #[cfg(test)]
 mod samples;
@@ -38,11 +40,13 @@ pub use census::Tally;
 pub use codebook::{TableEntry, codebook};
 pub use committer::{BATCH_RECORDS_MAX, CommitReport, Committer};
 pub use error::{Error, Result};
+pub use item_outcome::{Came, ITEM_OUTCOME_SCHEMA_VERSION, ItemOutcome};
 pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, Submission};
 pub use lake::Lake;
 pub use location::{Location, store_for};
 pub use output::{Format, TABLE_ROWS_MAX, write_answer};
 pub use pending::{OpenItems, Wanted, Work};
+pub use rebuild::Rebuilt;
 pub use record::Refusal;
 pub use session::{Answer, LakeSession, SessionOptions};
 pub use summary::{CohortSummary, Group, Scores};
