@@ -1,7 +1,9 @@
 //! The roles that look after a lake, as a user runs them: no broker, no network.
 
 use std::path::Path;
-use tests::{cohort, run, stdout, text};
+use tests::{cohort, query, run, stdout, table, text};
+
+const LEDGER: &str = "SELECT * FROM ledger ORDER BY submission, item_id";
 
 /// A lake with the cohort and two objects that are no images.
 fn scored(folder: &Path) -> std::path::PathBuf {
@@ -48,4 +50,27 @@ fn status_and_a_dry_replay_need_no_broker() {
     run(&["status", "--lake", text(&folder.path().join("nowhere"))], 2);
     let brokerless = run(&["replay", "--lake", text(&lake), "--reason", "failed"], 3);
     assert!(String::from_utf8_lossy(&brokerless.stderr).contains("AORTICA_AMQP_URL"));
+}
+
+#[test]
+fn tables_that_are_lost_are_made_anew_from_the_artifacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    let before = (table(&lake), query(&lake, LEDGER));
+    for lost in ["results", "instances"] {
+        std::fs::remove_dir_all(lake.join(lost)).unwrap();
+    }
+    run(&["query", "--lake", text(&lake), "SELECT 1"], 2);
+
+    let elsewhere = folder.path().join("elsewhere");
+    let report = json(&["rebuild", "--lake", text(&elsewhere), "--from", text(&lake), "--json"]);
+    assert_eq!((&report["rebuilt"]["outcomes"], &report["rebuilt"]["instances_added"]), (&6.into(), &6.into()));
+    assert_eq!((table(&elsewhere), query(&elsewhere, LEDGER)), before);
+
+    assert!(stdout(&["rebuild", "--lake", text(&lake)]).contains("6 rows added to instances"));
+    assert_eq!((table(&lake), query(&lake, LEDGER)), before);
+    assert!(stdout(&["rebuild", "--lake", text(&lake)]).contains("0 rows added to instances"));
+    // an item whose row came back is not opened again
+    let again = json(&["score", text(&folder.path().join("images")), "--lake", text(&lake), "--json"]);
+    assert_eq!(again["opened"], 0, "{again}");
 }

@@ -81,6 +81,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Give items that failed, or were excluded, for some reasons another try
     Replay(ReplayArgs),
+    /// Make the tables of a lake anew from its artifacts
+    Rebuild(RebuildArgs),
     /// Check, print or describe the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -326,6 +328,25 @@ pub struct ReplayArgs {
     /// Count by reason, publish nothing; needs no broker.
     #[arg(long)]
     pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  mv lake/results lake/instances /elsewhere && aortica rebuild --lake lake      # damaged tables\n  \
+aortica rebuild --lake s3://study/lake2 --from s3://backup/lake              # another place, from a copy\n\n\
+artifacts/ holds all that tables are made of: what the pixels of each image say, and what became of each item. Rows that a\n\
+table has already stay, so that the command may be stopped and started again, and run beside a committer.\n\
+items/ (which objects each submission has) is no table; --from copies it too. Where it is lost, submit the same SRC again:\n\
+the same list is the same submission, and finds its rows.\n\
+Outcomes that a better one replaced are not restored as rows of `instances`; readings, segments, results and ledger are as they were.",
+    after_long_help = EXIT_CODES)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Copy artifacts and item manifests from this lake first, those that are not there yet.
+    #[arg(long, value_name = "LAKE")]
+    pub from: Option<String>,
     #[arg(long)]
     pub json: bool,
 }

@@ -163,6 +163,11 @@ pub async fn open_lake(address: &str) -> anyhow::Result<Lake> {
     Ok(Lake::open(location(address)?).await?)
 }
 
+/// What is left of a lake, its tables perhaps lost.
+pub fn remains_of_lake(address: &str) -> anyhow::Result<Lake> {
+    Ok(Lake::remains(location(address)?))
+}
+
 pub fn key(settings: &Settings, lake: &str) -> anyhow::Result<StudyKey> {
     let path = settings.key_path(lake);
     if settings.study.key_file.is_none() && !path.exists() {

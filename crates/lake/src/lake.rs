@@ -48,6 +48,11 @@ impl Lake {
         Ok(lake)
     }
 
+    /// What is left of a lake whose tables may be lost: for its artifacts and manifests. Nothing is looked at.
+    pub fn remains(location: Location) -> Lake {
+        Lake::at(location)
+    }
+
     fn at(location: Location) -> Lake {
         let paths = LakePaths::new(location.root.clone());
         Lake { location, paths }

@@ -10,6 +10,7 @@ pub mod phantom;
 pub mod pipeline;
 pub mod pseudonymise;
 pub mod query;
+pub mod rebuild;
 pub mod replay;
 pub mod score;
 pub mod status;
