@@ -74,3 +74,25 @@ fn tables_that_are_lost_are_made_anew_from_the_artifacts() {
     let again = json(&["score", text(&folder.path().join("images")), "--lake", text(&lake), "--json"]);
     assert_eq!(again["opened"], 0, "{again}");
 }
+
+#[test]
+fn reconcile_tells_what_differs_and_changes_nothing_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    let images = folder.path().join("images");
+    let reconcile = || json(&["reconcile", text(&images), "--lake", text(&lake), "--json"]);
+    let report = reconcile();
+    assert_eq!((&report["listing"]["listed"], &report["evidence"]["outcomes_without_rows"]), (&6.into(), &0.into()));
+    assert!(stdout(&["reconcile", text(&images), "--lake", text(&lake)]).contains("all is in order"));
+
+    std::fs::write(images.join("new.dcm"), b"new").unwrap();
+    std::fs::remove_file(images.join("a.dcm")).unwrap();
+    std::fs::remove_dir_all(lake.join("instances")).unwrap();
+    std::fs::remove_dir_all(lake.join("results")).unwrap();
+    run(&["rebuild", "--lake", text(&lake)], 0);
+    let report = reconcile();
+    assert_eq!(report["listing"]["never_submitted"]["objects"], 1, "{report}");
+    assert_eq!(report["listing"]["gone"]["objects"], 1, "{report}");
+    assert_eq!(report, reconcile(), "looking changes nothing");
+    run(&["reconcile", text(&images), "--lake", text(&lake), "--repair"], 3);
+}

@@ -81,6 +81,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Give items that failed, or were excluded, for some reasons another try
     Replay(ReplayArgs),
+    /// Hold SRC, submissions, rows and artifacts against each other, and mend what differs
+    Reconcile(ReconcileArgs),
     /// Make the tables of a lake anew from its artifacts
     Rebuild(RebuildArgs),
     /// Check, print or describe the settings
@@ -328,6 +330,37 @@ pub struct ReplayArgs {
     /// Count by reason, publish nothing; needs no broker.
     #[arg(long)]
     pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica reconcile s3://study/images --lake s3://study/lake            # look only\n  \
+aortica reconcile s3://study/images --lake s3://study/lake --repair\n\n\
+Differences, and what --repair does about them:\n  \
+outcomes without rows     made rows, no image is read again\n  \
+rows without outcomes     the outcome is written again from its row\n  \
+rows without readings     read again (a job with the next attempt)\n  \
+pending too long          the job is published again\n  \
+never submitted, changed  a submission of their own, with jobs\n  \
+gone                      nothing: the row stays\n\n\
+A broker does not tell which jobs it holds, so that an item that is pending for longer than --older-than may get a second job;\n\
+two jobs give one row. The default is longer than a job may wait for a service that is away.\n\
+Only submissions and artifacts of the fingerprint of --pipeline are looked at. Memory does not grow with bucket or lake.",
+    after_long_help = EXIT_CODES)]
+pub struct ReconcileArgs {
+    /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
+    pub source: String,
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    /// Submissions older than so many seconds should have no pending item.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10_800)]
+    pub older_than: u64,
+    /// Mend what can be mended; needs the broker.
+    #[arg(long)]
+    pub repair: bool,
     #[arg(long)]
     pub json: bool,
 }

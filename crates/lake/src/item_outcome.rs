@@ -111,11 +111,8 @@ impl Artifacts {
     /// # Errors
     /// The store fails.
     pub async fn put_outcome(&self, record: OutcomeRecord) -> Result<OutcomeRecord> {
-        let mine = ItemOutcome::of(&record);
-        let path = self.paths().item_outcome(&mine.fingerprint, &mine.item_id, mine.attempt, record.outcome.status());
-        let mut bytes = serde_json::to_vec(&mine).map_err(Error::json("encoding an outcome"))?;
-        bytes.push(b'\n');
-        if self.create(&path, &bytes).await? {
+        let (path, created) = self.create_outcome(&ItemOutcome::of(&record)).await?;
+        if created {
             return Ok(record);
         }
         let name = path.filename().unwrap_or_default().to_owned();
@@ -134,6 +131,20 @@ impl Artifacts {
             Came::Failed { reason } => Outcome::Failed { reason },
         };
         Ok(first.into_record(outcome))
+    }
+
+    /// Writes an outcome unless the same item, attempt and status has one. Returns its key and whether it was written.
+    pub(crate) async fn create_outcome(&self, outcome: &ItemOutcome) -> Result<(object_store::path::Path, bool)> {
+        let status = match outcome.outcome {
+            Came::Scored => "scored",
+            Came::Excluded { .. } => "excluded",
+            Came::Failed { .. } => "failed",
+        };
+        let path = self.paths().item_outcome(&outcome.fingerprint, &outcome.item_id, outcome.attempt, status);
+        let mut bytes = serde_json::to_vec(outcome).map_err(Error::json("encoding an outcome"))?;
+        bytes.push(b'\n');
+        let created = self.create(&path, &bytes).await?;
+        Ok((path, created))
     }
 
     /// The outcome object at a key of the store; `None` when there is none.

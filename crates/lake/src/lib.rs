@@ -7,6 +7,7 @@ mod committer;
 mod compact;
 mod datafile;
 mod error;
+mod evidence;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
@@ -40,8 +41,9 @@ pub use census::Tally;
 pub use codebook::{TableEntry, codebook};
 pub use committer::{BATCH_RECORDS_MAX, CommitReport, Committer};
 pub use error::{Error, Result};
+pub use evidence::{EvidenceDifferences, LOST_IMAGES_MAX};
 pub use item_outcome::{Came, ITEM_OUTCOME_SCHEMA_VERSION, ItemOutcome};
-pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, Submission};
+pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, SortedItems, Submission};
 pub use lake::Lake;
 pub use location::{Location, store_for};
 pub use output::{Format, TABLE_ROWS_MAX, write_answer};

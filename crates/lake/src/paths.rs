@@ -109,19 +109,28 @@ impl LakePaths {
         self.below(&["artifacts", fingerprint.as_str(), "items", &item.as_str()[..2], &name])
     }
 
-    /// The item of an outcome and its fingerprint.
-    pub fn parse_item_outcome(&self, path: &Path) -> Option<(Fingerprint, ItemId)> {
+    /// The outcomes whose items begin with this byte, 0..256.
+    pub fn outcomes_folder(&self, fingerprint: &Fingerprint, byte: u32) -> Path {
+        self.below(&["artifacts", fingerprint.as_str(), "items", &format!("{byte:02x}")])
+    }
+
+    /// The readings whose images begin with this byte, 0..256.
+    pub fn readings_folder(&self, fingerprint: &Fingerprint, byte: u32) -> Path {
+        self.below(&["artifacts", fingerprint.as_str(), &format!("{byte:02x}")])
+    }
+
+    /// What an outcome is about: fingerprint, item, attempt and status.
+    pub fn parse_item_outcome(&self, path: &Path) -> Option<(Fingerprint, ItemId, u32, &'static str)> {
         let parts: Vec<_> = path.prefix_match(&self.root)?.collect();
         let [artifacts, fingerprint, items, shard, file] = parts.as_slice() else { return None };
         let mut name = file.as_ref().strip_suffix(".json")?.split('-');
-        let (item, attempt, status) = (ItemId::parse(name.next()?)?, name.next()?, name.next()?);
+        let (item, attempt, status) = (ItemId::parse(name.next()?)?, name.next()?.parse().ok()?, name.next()?);
+        let status = ["scored", "excluded", "failed"].into_iter().find(|known| *known == status)?;
         let right = artifacts.as_ref() == "artifacts"
             && items.as_ref() == "items"
             && shard.as_ref() == &item.as_str()[..2]
-            && attempt.parse::<u32>().is_ok()
-            && ["scored", "excluded", "failed"].contains(&status)
             && name.next().is_none();
-        right.then_some((Fingerprint::parse(fingerprint.as_ref())?, item))
+        right.then_some((Fingerprint::parse(fingerprint.as_ref())?, item, attempt, status))
     }
 
     pub fn conflict(&self, table: &str, key: &str, digest: Digest) -> Path {
@@ -150,7 +159,7 @@ mod tests {
 
         let item = ItemId::from_digest(Digest::of(b"o"));
         let outcome = paths.item_outcome(&fingerprint, &item, 12, "failed");
-        assert_eq!(paths.parse_item_outcome(&outcome), Some((fingerprint, item)));
+        assert_eq!(paths.parse_item_outcome(&outcome), Some((fingerprint, item, 12, "failed")));
         assert_eq!((paths.parse_item_outcome(&key), paths.parse_artifact(&outcome)), (None, None));
 
         assert_eq!(paths.parse_submission(&paths.submission("ab")), Some("ab".to_owned()));

@@ -17,6 +17,7 @@
 //! worker::work(steps, broker, WorkerOptions, cancel) -> WorkReport
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
 //! status::status(lake, broker, submissions, now_us) -> Status
+//! reconcile::reconcile(source, lake, jobs: Option<Queue<Job>>, ReconcileOptions, cancel) -> ReconcileReport
 //! replay::replay(lake, jobs: Queue<Job>, ReplayOptions, cancel) -> ReplayReport
 //! ```
 //!
@@ -34,6 +35,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod progress;
 pub mod queue;
+pub mod reconcile;
 pub mod replay;
 pub mod run;
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod pseudonymise;
 pub mod query;
 pub mod rebuild;
+pub mod reconcile;
 pub mod replay;
 pub mod score;
 pub mod status;

@@ -106,6 +106,20 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Whether an object of this address would be listed if it were there. What a list (CSV, Parquet) names is not known.
+    pub fn covers(&self, uri: &str) -> bool {
+        let below = |place: &str| uri.strip_prefix(place.trim_end_matches('/')).is_some_and(|r| r.starts_with('/'));
+        let inside = match &self.kind {
+            Kind::Folder(root) => below(&uri::of_file(root)),
+            Kind::Prefix { bucket, prefix } => below(&uri::of_object(bucket, prefix)),
+            Kind::One(item) => item.uri == uri,
+            Kind::Manifest(_) => false,
+        };
+        inside && !self.skip.iter().any(|place| uri == place || below(place))
+    }
+}
+
 impl Kind {
     fn of_path(path: &Path) -> Result<Kind> {
         let wrong = |e: std::io::Error| Error::new(ErrorKind::Source, format!("SRC {}: {e}", path.display()));
