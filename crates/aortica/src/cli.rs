@@ -242,6 +242,13 @@ pub struct PseudonymiseArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  aortica submit s3://study/images --lake s3://study/lake\n  \
+aortica submit s3://study/images --lake s3://study/lake --events --exchange bucket-events\n\n\
+With --events nothing is listed: notifications that the store publishes (Ceph, MinIO, AWS in their common JSON form) are followed\n\
+until Ctrl-C or SIGTERM. They come to the queue NAME.events of the broker (NAME: `queue.name` of the settings), which --exchange binds\n\
+to the store's exchange (durable, topic; the store's operator makes it). Objects outside SRC are left aside, what was read\n\
+already gets no job. Stores lose notifications when they restart: run `aortica reconcile SRC --repair` now and then.",
+    after_long_help = EXIT_CODES)]
 pub struct SubmitArgs {
     /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
     pub source: String,
@@ -249,8 +256,25 @@ pub struct SubmitArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
-    #[arg(long, value_name = "N")]
+    /// Publish at most this many jobs.
+    #[arg(long, value_name = "N", conflicts_with = "events")]
     pub limit: Option<u64>,
+    /// Follow the notifications of the bucket instead of listing it.
+    #[arg(long)]
+    pub events: bool,
+    /// The exchange to which the store publishes; without it, the queue is bound by hand.
+    #[arg(long, value_name = "NAME", requires = "events")]
+    pub exchange: Option<String>,
+    /// Routing key of the binding: `#` for all of a topic exchange.
+    #[arg(long, value_name = "KEY", default_value = "#", requires = "exchange")]
+    pub routing_key: String,
+    /// Gather notifications for so many seconds, or 1,000 of them; each batch is a submission.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "events",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
+    /// Address for health and metrics, e.g. 127.0.0.1:9102.
+    #[arg(long, value_name = "ADDR", requires = "events")]
+    pub http: Option<std::net::SocketAddr>,
     #[arg(long)]
     pub json: bool,
 }

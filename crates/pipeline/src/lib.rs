@@ -14,6 +14,7 @@
 //! Steps::new(StepSettings { pipeline, stages, stores, lake, decode, overlay, now_us, .. }) -> Steps
 //! run::score(steps, lake, source, ScoreOptions, progress: watch::Sender<Progress>, cancel) -> RunReport
 //! submit::submit(source, lake, jobs: Queue<Job>, SubmitOptions, progress, cancel) -> SubmitReport
+//! events::follow(source, lake, broker, EventOptions, cancel) -> EventReport
 //! worker::work(steps, broker, WorkerOptions, cancel) -> WorkReport
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
 //! status::status(lake, broker, submissions, now_us) -> Status
@@ -29,6 +30,7 @@ pub mod definition;
 #[cfg(test)]
 mod distributed_tests;
 mod error;
+pub mod events;
 pub mod job;
 pub mod ledger;
 pub mod metrics;

@@ -6,6 +6,7 @@ use crate::settings::Settings;
 use crate::wiring::{self, StepParts};
 use crate::{environment, health, signals};
 use pipeline::commit::CommitOptions;
+use pipeline::events::EventOptions;
 use pipeline::metrics::Metrics;
 use pipeline::queue::amqp::{AmqpBroker, AmqpSettings};
 use pipeline::queue::{Broker, Queue, topology::Lane};
@@ -22,10 +23,14 @@ use tokio::sync::watch;
 const RECONNECT_WITHIN: Duration = Duration::from_secs(300);
 
 pub(super) async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
-    let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(|| {
-        misconfigured("no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it")
-    })?;
+    let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
     Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+}
+
+fn no_broker() -> anyhow::Error {
+    misconfigured(
+        "no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it",
+    )
 }
 
 /// `None` where the environment names no broker.
@@ -52,6 +57,9 @@ pub(super) fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::R
 }
 
 pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    if args.events {
+        return block_on(2, follow(args, settings));
+    }
     block_on(2, async {
         let cancel = signals::stop_on_signal();
         let pipeline = wiring::pipeline(&args.pipeline)?;
@@ -79,6 +87,32 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         }
         Ok(if report.cancelled { EXIT_STOPPED } else { 0 })
     })
+}
+
+/// `submit --events`: what a bucket tells, until stopped.
+async fn follow(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let cancel = signals::stop_on_signal();
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let served = health::serve(args.http, registry, cancel.clone()).await?;
+    let pipeline = wiring::pipeline(&args.pipeline)?;
+    let source = Source::open(&args.source, wiring::stores()?, None).await?;
+    let amqp = amqp_settings(settings, "submit", RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
+    let broker = AmqpBroker::connect(amqp).await?;
+    if let Some(exchange) = &args.exchange {
+        broker.bind_events(exchange, &args.routing_key).await?;
+    }
+    let lake = wiring::create_lake(&args.lake.lake).await?;
+    served.ready();
+    let options = EventOptions {
+        pipeline: pipeline.definition().label(),
+        fingerprint: pipeline.fingerprint("cpu"),
+        every: Duration::from_secs(args.every),
+        metrics,
+    };
+    let report = ::pipeline::events::follow(&source, &lake, Arc::new(broker), &options, &cancel).await?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(0)
 }
 
 pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {

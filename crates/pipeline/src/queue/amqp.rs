@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
@@ -114,6 +114,32 @@ impl AmqpBroker {
         let broker = AmqpBroker { shared: Arc::new(shared) };
         broker.link().await?;
         Ok(broker)
+    }
+
+    /// Has an exchange deliver to the lane `events`. The binding is durable, and making it again changes nothing.
+    ///
+    /// # Errors
+    /// `Refused` when there is no such exchange or we may not bind to it.
+    pub async fn bind_events(&self, exchange: &str, routing_key: &str) -> Result<()> {
+        let link = self.link().await?;
+        let channel = call(CALL_WITHIN, "opening a channel", link.connection.create_channel()).await?;
+        let queue = Lane::Events.queue(&self.shared.settings.namespace);
+        let options = QueueBindOptions::default();
+        let binding =
+            channel.queue_bind(queue.into(), exchange.into(), routing_key.into(), options, FieldTable::default());
+        let bound = async {
+            match binding.await {
+                Err(error) if is_not_found(&error) => Ok(false),
+                bound => bound.map(|()| true),
+            }
+        };
+        if !call(CALL_WITHIN, "binding to the exchange", bound).await? {
+            let message =
+                format!("the broker has no exchange {exchange}; declare it (durable, topic), then start again");
+            return Err(Error::new(ErrorKind::Refused, message));
+        }
+        let _ = timeout(CALL_WITHIN, channel.close(200, "done".into())).await;
+        Ok(())
     }
 
     /// Connections opened so far: 1 when nothing ever broke.
@@ -639,6 +665,39 @@ mod tests {
         }
         broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
         assert_eq!(broker.connections(), 1);
+        broker.delete_queues().await;
+    }
+
+    #[tokio::test]
+    async fn an_exchange_delivers_to_the_lane_of_events() {
+        let Some(url) = broker_of_the_harness("an_exchange_delivers_to_the_lane_of_events") else { return };
+        let broker = AmqpBroker::connect(amqp_settings(&url, "bound")).await.unwrap();
+        let exchange = format!("test-{}-bucket", std::process::id());
+        let error = broker.bind_events(&exchange, "#").await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("no exchange"), "{error}");
+        let link = broker.link().await.unwrap();
+        let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let kind = lapin::ExchangeKind::Topic;
+        let channel = &link.publisher;
+        channel.exchange_declare(exchange.as_str().into(), kind, durable, FieldTable::default()).await.unwrap();
+        for _ in 0..2 {
+            broker.bind_events(&exchange, "#").await.unwrap();
+        }
+        let sent = channel.basic_publish(
+            exchange.as_str().into(),
+            "images.created".into(),
+            BasicPublishOptions::default(),
+            b"{}",
+            BasicProperties::default(),
+        );
+        sent.await.unwrap().await.unwrap();
+        let mut consumer = broker.consume(Lane::Events, 1).await.unwrap();
+        let got = timeout(CALL_WITHIN, consumer.next()).await.unwrap().unwrap();
+        assert_eq!(got.parcel.payload.as_ref(), b"{}");
+        got.receipt.acknowledge().await.unwrap();
+        drop(consumer);
+        channel.exchange_delete(exchange.as_str().into(), Default::default()).await.unwrap();
+        drop(link);
         broker.delete_queues().await;
     }
 

@@ -55,7 +55,8 @@ pub trait Broker: Send + Sync + 'static {
     }
 }
 
-/// What a broker tells of a lane. How many messages are with consumers (unacknowledged), AMQP does not tell.
+/// What a broker tells of a lane; its counts may lag by seconds. How many messages are with consumers (unacknowledged),
+/// AMQP does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LaneState {
     /// Messages that wait to be delivered.

@@ -107,6 +107,21 @@ impl Source {
 }
 
 impl Source {
+    /// Whether SRC is a bucket or a prefix of one.
+    pub fn is_prefix(&self) -> bool {
+        matches!(self.kind, Kind::Prefix { .. })
+    }
+
+    /// One object of a bucket as a listing would give it; `None` when it is not there, or its key cannot be addressed.
+    pub(crate) async fn object(&self, bucket: &str, key: &str) -> Result<Option<Item>> {
+        let Ok(path) = object_store::path::Path::parse(key) else { return Ok(None) };
+        match self.stores.bucket(bucket)?.head(&path).await {
+            Ok(meta) => Ok(Some(object_item(bucket, &meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(of_store(&error, "looking at an object")),
+        }
+    }
+
     /// Whether an object of this address would be listed if it were there. What a list (CSV, Parquet) names is not known.
     pub fn covers(&self, uri: &str) -> bool {
         let below = |place: &str| uri.strip_prefix(place.trim_end_matches('/')).is_some_and(|r| r.starts_with('/'));
