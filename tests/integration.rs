@@ -7,4 +7,5 @@ mod precision;
 mod privacy;
 mod query;
 mod resume;
+mod roles;
 mod structure;

@@ -77,6 +77,14 @@ pub enum Command {
     Infer(InferArgs),
     /// Fold published readings into the lake
     Commit(CommitArgs),
+    /// How far each submission is, what waits on the queues, what failed and why
+    Status(StatusArgs),
+    /// Give items that failed, or were excluded, for some reasons another try
+    Replay(ReplayArgs),
+    /// Hold SRC, submissions, rows and artifacts against each other, and mend what differs
+    Reconcile(ReconcileArgs),
+    /// Make the tables of a lake anew from its artifacts
+    Rebuild(RebuildArgs),
     /// Check, print or describe the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -107,6 +115,18 @@ pub struct DeviceChoice {
     #[arg(long, value_enum, value_name = "WHAT")]
     pub when_missing: Option<crate::settings::WhenMissing>,
     /// Arithmetic of the networks, a part of a reading's fingerprint; default: what the models prefer on the device.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub precision: Option<crate::settings::NetworkPrecision>,
+}
+
+/// What the workers compute with that shall read.
+#[derive(Args, Clone)]
+pub struct ReaderChoice {
+    /// What computes the networks of the workers that shall read, `cpu` or `cuda`; default: as the settings say. GPUs round
+    /// differently, so it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// The form of their networks, likewise.
     #[arg(long, value_enum, value_name = "FORM")]
     pub precision: Option<crate::settings::NetworkPrecision>,
 }
@@ -237,6 +257,13 @@ pub struct PseudonymiseArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:\n  aortica submit s3://study/images --lake s3://study/lake\n  \
+aortica submit s3://study/images --lake s3://study/lake --events --exchange bucket-events\n\n\
+With --events nothing is listed: notifications that the store publishes (Ceph, MinIO, AWS in their common JSON form) are followed\n\
+until Ctrl-C or SIGTERM. They come to the queue NAME.events of the broker (NAME: `queue.name` of the settings), which --exchange binds\n\
+to the store's exchange (durable, topic; the store's operator makes it). Objects outside SRC are left aside, what was read\n\
+already gets no job. Stores lose notifications when they restart: run `aortica reconcile SRC --repair` now and then.",
+    after_long_help = EXIT_CODES)]
 pub struct SubmitArgs {
     /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
     pub source: String,
@@ -244,15 +271,27 @@ pub struct SubmitArgs {
     pub lake: LakeChoice,
     #[command(flatten)]
     pub pipeline: PipelineChoice,
-    /// What computes the networks of the workers that shall read, `cpu` or `cuda`; default: as the settings say. GPUs round
-    /// differently, so it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-    /// The form of their networks, likewise.
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub precision: Option<crate::settings::NetworkPrecision>,
-    #[arg(long, value_name = "N")]
+    #[command(flatten)]
+    pub readers: ReaderChoice,
+    /// Publish at most this many jobs.
+    #[arg(long, value_name = "N", conflicts_with = "events")]
     pub limit: Option<u64>,
+    /// Follow the notifications of the bucket instead of listing it.
+    #[arg(long)]
+    pub events: bool,
+    /// The exchange to which the store publishes; without it, the queue is bound by hand.
+    #[arg(long, value_name = "NAME", requires = "events")]
+    pub exchange: Option<String>,
+    /// Routing key of the binding: `#` for all of a topic exchange.
+    #[arg(long, value_name = "KEY", default_value = "#", requires = "exchange")]
+    pub routing_key: String,
+    /// Gather notifications for so many seconds, or 1,000 of them; each batch is a submission.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "events",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
+    /// Address for health and metrics, e.g. 127.0.0.1:9102.
+    #[arg(long, value_name = "ADDR", requires = "events")]
+    pub http: Option<std::net::SocketAddr>,
     #[arg(long)]
     pub json: bool,
 }
@@ -286,6 +325,106 @@ pub struct CommitArgs {
     /// Address for health and metrics, e.g. 127.0.0.1:9101.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica status --lake lake\n  \
+aortica status --lake s3://study/lake --watch            # until nothing is pending\n  \
+aortica status --lake lake --json | jq '.submissions[0].pending'\n\n\
+The rate is that of the last ten minutes. The queues are shown when AORTICA_AMQP_URL[_FILE] names the broker; without one the\n\
+lake is told of alone. Over AMQP a broker tells what waits (ready) and how many consumers there are, not how many messages are in\n\
+their hands (unacknowledged): for that see its management page.",
+    after_long_help = EXIT_CODES)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Only these submissions; default: all.
+    #[arg(long = "submission", value_name = "ID", value_delimiter = ',')]
+    pub submissions: Vec<String>,
+    /// Show it again every so many seconds until nothing is pending.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+    /// Print JSON, one line each time.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica replay --lake lake --reason stage_failed,crash_loop --dry-run\n  \
+aortica replay --lake lake --reason failed               # whatever failed\n  \
+aortica replay --lake lake --reason spine_not_found      # excluded items too, by the name of their reason\n\n\
+Reasons are those of the column fail_reason; `failed` and `excluded` stand for all of their kind.\n\
+A job with the next attempt number is put on the queue for each item. The table shows scored over excluded over failed, then\n\
+the later attempt, so that a replay can only better a row; doing it twice does no harm.\n\
+The jobs are for workers that run the pipeline of the submission (its fingerprint is printed).",
+    after_long_help = EXIT_CODES)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Reasons, or `failed`, or `excluded`.
+    #[arg(long = "reason", required = true, value_name = "REASON", value_delimiter = ',')]
+    pub reasons: Vec<String>,
+    /// Only these submissions; default: all.
+    #[arg(long = "submission", value_name = "ID", value_delimiter = ',')]
+    pub submissions: Vec<String>,
+    /// Count by reason, publish nothing; needs no broker.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  aortica reconcile s3://study/images --lake s3://study/lake            # look only\n  \
+aortica reconcile s3://study/images --lake s3://study/lake --repair\n\n\
+Differences, and what --repair does about them:\n  \
+outcomes without rows     made rows, no image is read again\n  \
+rows without outcomes     the outcome is written again from its row\n  \
+rows without readings     read again (a job with the next attempt)\n  \
+pending too long          the job is published again\n  \
+never submitted, changed  a submission of their own, with jobs\n  \
+gone                      nothing: the row stays\n\n\
+A broker does not tell which jobs it holds, so that an item that is pending for longer than --older-than may get a second job;\n\
+two jobs give one row. The default is longer than a job may wait for a service that is away.\n\
+Only submissions and artifacts of the fingerprint of --pipeline are looked at. Memory does not grow with bucket or lake.",
+    after_long_help = EXIT_CODES)]
+pub struct ReconcileArgs {
+    /// A folder, s3://bucket/prefix, a single file, or a manifest (.csv, .parquet).
+    pub source: String,
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    #[command(flatten)]
+    pub readers: ReaderChoice,
+    /// Submissions older than so many seconds should have no pending item.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10_800)]
+    pub older_than: u64,
+    /// Mend what can be mended; needs the broker.
+    #[arg(long)]
+    pub repair: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  mv lake/results lake/instances /elsewhere && aortica rebuild --lake lake      # damaged tables\n  \
+aortica rebuild --lake s3://study/lake2 --from s3://backup/lake              # another place, from a copy\n\n\
+artifacts/ holds all that tables are made of: what the pixels of each image say, and what became of each item. Rows that a\n\
+table has already stay, so that the command may be stopped and started again, and run beside a committer.\n\
+items/ (which objects each submission has) is no table; --from copies it too. Where it is lost, submit the same SRC again:\n\
+the same list is the same submission, and finds its rows.\n\
+Outcomes that a better one replaced are not restored as rows of `instances`; readings, segments, results and ledger are as they were.",
+    after_long_help = EXIT_CODES)]
+pub struct RebuildArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Copy artifacts and item manifests from this lake first, those that are not there yet.
+    #[arg(long, value_name = "LAKE")]
+    pub from: Option<String>,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]

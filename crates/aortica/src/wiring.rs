@@ -1,11 +1,11 @@
 //! What several roles need put together: the pipeline, its networks, the stores, the lake, the study key.
 
-use crate::cli::{DeviceChoice, PipelineChoice};
+use crate::cli::{DeviceChoice, PipelineChoice, ReaderChoice};
 use crate::exit::{misconfigured, usage};
 use crate::settings::Settings;
 use crate::{environment, overlay, study_key};
 use anyhow::Context;
-use domain::{ItemId, Radiograph, Reading, StudyKey};
+use domain::{Fingerprint, ItemId, Radiograph, Reading, StudyKey};
 use imaging::{Deidentify, Limits};
 use inference::{ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, Stage, StageClient, Token};
 use lake::Lake;
@@ -64,6 +64,12 @@ pub fn choose_device(settings: &mut Settings, choice: &DeviceChoice) {
         settings.networks.precision = choice.precision;
         settings.networks.models.values_mut().for_each(|model| model.precision = None);
     }
+}
+
+/// The same for what other processes compute.
+pub fn choose_readers(settings: &mut Settings, choice: &ReaderChoice) {
+    let ReaderChoice { device, precision } = choice.clone();
+    choose_device(settings, &DeviceChoice { device, when_missing: None, precision });
 }
 
 pub fn stage_token(secret: Option<String>) -> anyhow::Result<Option<Token>> {
@@ -142,10 +148,10 @@ async fn served(
     Err(first_answer.map_or_else(|| misconfigured("a network has no form"), Into::into))
 }
 
-/// The provider that the settings ask for.
-pub fn provider(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<String> {
+/// The fingerprint of readings that are computed as the settings ask for.
+pub fn fingerprint(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<Fingerprint> {
     let on = |manifest: &ModelManifest| settings.networks.form(manifest.name()).map(|choice| choice.device);
-    Ok(joined(on(pipeline.locate())?, on(pipeline.segment())?))
+    Ok(pipeline.fingerprint(&joined(on(pipeline.locate())?, on(pipeline.segment())?)))
 }
 
 /// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.
@@ -204,6 +210,11 @@ pub async fn create_lake(address: &str) -> anyhow::Result<Lake> {
 /// A lake that must exist.
 pub async fn open_lake(address: &str) -> anyhow::Result<Lake> {
     Ok(Lake::open(location(address)?).await?)
+}
+
+/// What is left of a lake, its tables perhaps lost.
+pub fn remains_of_lake(address: &str) -> anyhow::Result<Lake> {
+    Ok(Lake::remains(location(address)?))
 }
 
 pub fn key(settings: &Settings, lake: &str) -> anyhow::Result<StudyKey> {

@@ -19,7 +19,7 @@ pub use geometry::{Affine, ImagePx, Point, RegionPx, StagePx};
 pub use grade::{Category, Extent, Grade, SegmentGrade, TieRule};
 pub use identity::{Digest, Fingerprint, ImageId, ItemId, StudyKey};
 pub use item::Item;
-pub use outcome::{ExcludeReason, FailReason, Outcome};
+pub use outcome::{ExcludeReason, FailReason, Outcome, Reason};
 pub use radiograph::{InstanceFacts, PixelSpacing, Radiograph, Raster};
 pub use reading::Reading;
 pub use record::OutcomeRecord;

@@ -82,6 +82,45 @@ reasons!(
     }
 );
 
+/// Why an item has no score, of either kind. The names of the two kinds are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    Excluded(ExcludeReason),
+    Failed(FailReason),
+}
+
+impl Reason {
+    /// Snake case, as in the column `fail_reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Excluded(reason) => reason.name(),
+            Reason::Failed(reason) => reason.name(),
+        }
+    }
+
+    /// Every reason, those of failure first.
+    pub fn all() -> impl Iterator<Item = Reason> {
+        let failed = FailReason::ALL.iter().copied().map(Reason::Failed);
+        failed.chain(ExcludeReason::ALL.iter().copied().map(Reason::Excluded))
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Reason {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Reason::all().find(|reason| reason.name() == text).ok_or_else(|| {
+            let known: Vec<&str> = Reason::all().map(Reason::name).collect();
+            format!("{text:?} is not one of {}", known.join(", "))
+        })
+    }
+}
+
 /// What became of an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -132,5 +171,15 @@ mod tests {
             assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{}\"", reason.name()));
         }
         assert!("nonsense".parse::<FailReason>().unwrap_err().contains("crash_loop"));
+    }
+
+    #[test]
+    fn the_names_of_both_kinds_of_reasons_are_apart() {
+        let names: std::collections::HashSet<&str> = Reason::all().map(Reason::name).collect();
+        assert_eq!(names.len(), FailReason::ALL.len() + ExcludeReason::ALL.len());
+        assert_eq!("blank".parse(), Ok(Reason::Excluded(ExcludeReason::Blank)));
+        assert_eq!("crash_loop".parse(), Ok(Reason::Failed(FailReason::CrashLoop)));
+        let unknown = "slow".parse::<Reason>().unwrap_err();
+        assert!(unknown.contains("stage_failed") && unknown.contains("wrong_view"), "{unknown}");
     }
 }

@@ -66,8 +66,12 @@ impl Artifacts {
         decode(&artifact_key(fingerprint, image), &bytes).map(Some)
     }
 
+    pub(crate) fn paths(&self) -> &LakePaths {
+        &self.paths
+    }
+
     /// Whether the object was created; `false` when there is one.
-    async fn create(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
+    pub(crate) async fn create(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.location.store.put_opts(path, PutPayload::from(bytes.to_vec()), options).await {
             Ok(_) => Ok(true),
@@ -76,7 +80,7 @@ impl Artifacts {
         }
     }
 
-    async fn bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         let object = match self.location.store.get(path).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),

@@ -107,6 +107,22 @@ impl ItemManifests {
         Ok(written?)
     }
 
+    /// Sorts items in any order, through the store where they are more than memory should hold.
+    ///
+    /// # Errors
+    /// Those of the list; more than [`ITEMS_MAX`] items.
+    pub async fn sorted<E: From<Error>>(&self, items: impl Stream<Item = Result<Item, E>>) -> Result<SortedItems, E> {
+        Ok(SortedItems { manifests: self.clone(), sorted: self.sort(items).await? })
+    }
+
+    /// The items of all submissions of a fingerprint, sorted by uri.
+    pub async fn known(&self, fingerprint: &Fingerprint) -> Result<SortedItems> {
+        let submissions = self.submissions().await?.into_iter().filter(|s| s.fingerprint == *fingerprint);
+        // one after the other: of many submissions a merge would hold a piece of each
+        let items = stream::iter(submissions).then(|s| async move { self.read(&s).await }).try_flatten();
+        self.sorted(items).await
+    }
+
     /// The manifest with this id.
     pub async fn submission(&self, submission: &str) -> Result<Submission> {
         self.marker(submission).await?.ok_or_else(|| Error::Submission {
@@ -117,14 +133,22 @@ impl ItemManifests {
 
     /// All submissions, by id.
     pub async fn submissions(&self) -> Result<Vec<Submission>> {
+        let mut found: Vec<Submission> =
+            self.with_times().await?.into_iter().map(|(submission, _)| submission).collect();
+        found.sort_by(|a, b| a.submission.cmp(&b.submission));
+        Ok(found)
+    }
+
+    /// All submissions with the time of their writing by the store's clock, microseconds since 1970 UTC; the newest first.
+    pub(crate) async fn with_times(&self) -> Result<Vec<(Submission, i64)>> {
         let mut listed = self.location.store.list(Some(&self.paths.items()));
         let mut found = Vec::new();
         while let Some(object) = listed.try_next().await.map_err(Error::store("listing submissions"))? {
             if let Some(id) = self.paths.parse_submission(&object.location) {
-                found.push(self.submission(&id).await?);
+                found.push((self.submission(&id).await?, object.last_modified.timestamp_micros()));
             }
         }
-        found.sort_by(|a: &Submission, b| a.submission.cmp(&b.submission));
+        found.sort_by(|(a, a_us), (b, b_us)| b_us.cmp(a_us).then_with(|| a.submission.cmp(&b.submission)));
         Ok(found)
     }
 
@@ -345,6 +369,24 @@ async fn close(file: Option<StreamedFile>) -> Result<Part> {
     let file = file.ok_or_else(|| Error::Items { problem: "a part ended before it began".to_owned() })?;
     let rows = file.rows() as u64;
     Ok(Part { rows, size_bytes: file.finish().await? })
+}
+
+/// A sorted list, part of it perhaps in the store.
+pub struct SortedItems {
+    manifests: ItemManifests,
+    sorted: Sorted,
+}
+
+impl SortedItems {
+    /// The items by uri, then size and version; repeated ones are repeated.
+    pub async fn stream(&self) -> Result<BoxStream<'static, Result<Item>>> {
+        self.manifests.merged(&self.sorted).await
+    }
+
+    /// Takes what lies in the store away.
+    pub async fn discard(self) {
+        self.manifests.tidy(&self.sorted).await;
+    }
 }
 
 enum Sorted {

@@ -1,15 +1,16 @@
 //! A lake as others see it.
 
 use crate::artifact::Artifacts;
+use crate::census::Tally;
 use crate::committer::Committer;
 use crate::error::{Error, Result};
 use crate::items::{ItemManifests, Submission};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
-use crate::pending::OpenItems;
+use crate::pending::{OpenItems, Wanted};
 use crate::session::{LakeSession, SessionOptions};
 use crate::table::LakeTable;
-use domain::FailReason;
+use domain::{FailReason, Fingerprint, Reason};
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
 /// An open lake. Cheap to clone; each use reads the newest version.
@@ -47,6 +48,11 @@ impl Lake {
         Ok(lake)
     }
 
+    /// What is left of a lake whose tables may be lost: for its artifacts and manifests. Nothing is looked at.
+    pub fn remains(location: Location) -> Lake {
+        Lake::at(location)
+    }
+
     fn at(location: Location) -> Lake {
         let paths = LakePaths::new(location.root.clone());
         Lake { location, paths }
@@ -72,7 +78,28 @@ impl Lake {
 
     /// What a submission still needs. Scored and excluded items are done, failed ones too unless their reason is in `retry`.
     pub async fn open_items(&self, submission: &Submission, retry: &[FailReason]) -> Result<OpenItems> {
-        OpenItems::find(&self.location, &self.paths, submission, retry).await
+        let reasons = retry.iter().copied().map(Reason::Failed).collect();
+        let wanted = Wanted { pending: true, reasons, ..Wanted::default() };
+        OpenItems::find(&self.location, &self.paths, submission, &wanted).await
+    }
+
+    /// The items of a submission that are to be read again, each with the attempt that is due.
+    pub async fn items_again(&self, submission: &Submission, wanted: &Wanted) -> Result<OpenItems> {
+        OpenItems::find(&self.location, &self.paths, submission, wanted).await
+    }
+
+    /// How each submission stands, the newest first; those with these ids, or all. Rows scored at or after `since_us`
+    /// (microseconds since 1970 UTC) are counted as recent.
+    ///
+    /// # Errors
+    /// Those of the store; there is no submission of an id.
+    pub async fn census(&self, ids: &[String], since_us: i64) -> Result<Vec<Tally>> {
+        crate::census::census(&self.location, &self.paths, ids, since_us).await
+    }
+
+    /// `name version` of the pipeline that made the rows of a fingerprint; `None` where it made none.
+    pub async fn pipeline_of(&self, fingerprint: &Fingerprint) -> Result<Option<String>> {
+        crate::census::pipeline_of(&self.location, &self.paths, fingerprint).await
     }
 
     /// What the submissions consist of.

@@ -1,24 +1,29 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
 mod artifact;
+mod census;
 mod codebook;
 mod committer;
 mod compact;
 mod datafile;
 mod error;
+mod evidence;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
+mod item_outcome;
 mod items;
 mod keys;
 mod lake;
 mod location;
+mod lookup;
 mod output;
 pub mod paths;
 mod pending;
 mod provider;
 #[cfg(test)]
 mod query_tests;
+mod rebuild;
 mod record;
 #[cfg(test)]
 mod samples;
@@ -32,14 +37,18 @@ mod tolerance;
 mod views;
 
 pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactPut, Artifacts};
+pub use census::Tally;
 pub use codebook::{TableEntry, codebook};
 pub use committer::{BATCH_RECORDS_MAX, CommitReport, Committer};
 pub use error::{Error, Result};
-pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, Submission};
+pub use evidence::{EvidenceDifferences, LOST_IMAGES_MAX};
+pub use item_outcome::{Came, ITEM_OUTCOME_SCHEMA_VERSION, ItemOutcome};
+pub use items::{ITEMS_MAX, ItemManifests, RUN_ITEMS, SortedItems, Submission};
 pub use lake::Lake;
 pub use location::{Location, store_for};
 pub use output::{Format, TABLE_ROWS_MAX, write_answer};
-pub use pending::{OpenItems, Work};
+pub use pending::{OpenItems, Wanted, Work};
+pub use rebuild::Rebuilt;
 pub use record::Refusal;
 pub use session::{Answer, LakeSession, SessionOptions};
 pub use summary::{CohortSummary, Group, Scores};

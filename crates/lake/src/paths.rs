@@ -6,13 +6,14 @@
 //! items/<submission>/part-00000.parquet ..   the items of a submission, sorted by uri
 //! items/<submission>/submission.json         written last: without it the submission does not exist
 //! items/_incoming-<token>-00000.parquet      sorted runs of a list being written
-//! artifacts/<fingerprint>/<2 hex>/<image_id>.json
+//! artifacts/<fingerprint>/<2 hex>/<image_id>.json                          what the pixels say, with the evidence
+//! artifacts/<fingerprint>/items/<2 hex>/<item_id>-<attempt>-<status>.json   what became of an item in an attempt
 //! conflicts/<table>/<key>/<digest>.json      second, differing results
 //! human_readings/*.parquet                   readings by people
 //! _probe-<token>                             asks the store whether it refuses a second put
 //! ```
 
-use domain::{Digest, Fingerprint, ImageId};
+use domain::{Digest, Fingerprint, ImageId, ItemId};
 use object_store::path::Path;
 
 /// The keys of the lake at `root`.
@@ -98,6 +99,40 @@ impl LakePaths {
         (right && parts.next().is_none()).then_some((Fingerprint::parse(fingerprint.as_ref())?, image))
     }
 
+    pub fn artifacts(&self) -> Path {
+        self.below(&["artifacts"])
+    }
+
+    /// What became of an item in an attempt. `status`: scored, excluded or failed.
+    pub fn item_outcome(&self, fingerprint: &Fingerprint, item: &ItemId, attempt: u32, status: &str) -> Path {
+        let name = format!("{item}-{attempt}-{status}.json");
+        self.below(&["artifacts", fingerprint.as_str(), "items", &item.as_str()[..2], &name])
+    }
+
+    /// The outcomes whose items begin with this byte, 0..256.
+    pub fn outcomes_folder(&self, fingerprint: &Fingerprint, byte: u32) -> Path {
+        self.below(&["artifacts", fingerprint.as_str(), "items", &format!("{byte:02x}")])
+    }
+
+    /// The readings whose images begin with this byte, 0..256.
+    pub fn readings_folder(&self, fingerprint: &Fingerprint, byte: u32) -> Path {
+        self.below(&["artifacts", fingerprint.as_str(), &format!("{byte:02x}")])
+    }
+
+    /// What an outcome is about: fingerprint, item, attempt and status.
+    pub fn parse_item_outcome(&self, path: &Path) -> Option<(Fingerprint, ItemId, u32, &'static str)> {
+        let parts: Vec<_> = path.prefix_match(&self.root)?.collect();
+        let [artifacts, fingerprint, items, shard, file] = parts.as_slice() else { return None };
+        let mut name = file.as_ref().strip_suffix(".json")?.split('-');
+        let (item, attempt, status) = (ItemId::parse(name.next()?)?, name.next()?.parse().ok()?, name.next()?);
+        let status = ["scored", "excluded", "failed"].into_iter().find(|known| *known == status)?;
+        let right = artifacts.as_ref() == "artifacts"
+            && items.as_ref() == "items"
+            && shard.as_ref() == &item.as_str()[..2]
+            && name.next().is_none();
+        right.then_some((Fingerprint::parse(fingerprint.as_ref())?, item, attempt, status))
+    }
+
     pub fn conflict(&self, table: &str, key: &str, digest: Digest) -> Path {
         self.below(&["conflicts", table, key, &format!("{}.json", digest.short(32))])
     }
@@ -121,6 +156,11 @@ mod tests {
         assert_eq!(key.as_ref(), format!("some/where/{}", artifact_key(&fingerprint, &image)));
         assert_eq!(paths.parse_artifact(&key), Some((fingerprint.clone(), image)));
         assert_eq!(paths.parse_artifact(&paths.conflict("results", "k", Digest::of(b""))), None);
+
+        let item = ItemId::from_digest(Digest::of(b"o"));
+        let outcome = paths.item_outcome(&fingerprint, &item, 12, "failed");
+        assert_eq!(paths.parse_item_outcome(&outcome), Some((fingerprint, item, 12, "failed")));
+        assert_eq!((paths.parse_item_outcome(&key), paths.parse_artifact(&outcome)), (None, None));
 
         assert_eq!(paths.parse_submission(&paths.submission("ab")), Some("ab".to_owned()));
         assert_eq!(paths.parse_submission(&paths.item_part("ab", 0)), None);

@@ -1,23 +1,17 @@
-//! Which items of a submission are still to be read.
+//! Which items of a submission are still to be read, or are to be read again.
 //!
-//! The ledger is compared with the ids of the submission, 2^21 of them at a time, and leaves one bit an item; only then
-//! are the items themselves read, and only those that are open come out. So memory is about 110 MB and a bit an item
-//! however long the list is, and nothing but the lake is read.
+//! The ledger is compared with the ids of the submission (see `lookup`), which leaves one bit an item and eight bytes for
+//! each that is tried again; only then are the items themselves read, and only those that are open come out. So memory is
+//! about 110 MB and a bit an item however long the list is, and nothing but the lake is read.
 
-use crate::datafile;
-use crate::error::{Error, Result};
-use crate::items::{ItemManifests, Submission, id_bits};
+use crate::error::Result;
+use crate::items::{ItemManifests, Submission};
 use crate::location::Location;
-use crate::paths::{LakePaths, Table};
-use crate::table::LakeTable;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::Int32Type;
-use domain::{FailReason, Item};
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use std::collections::HashMap;
-
-/// Ids compared in one pass over the ledger.
-const CHUNK_IDS: usize = 1 << 21;
+use crate::lookup::{Found, Lookup};
+use crate::paths::LakePaths;
+use domain::{ImageId, Item, Reason};
+use futures::{StreamExt, stream::BoxStream};
+use std::collections::HashSet;
 
 /// An item to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,152 +21,96 @@ pub struct Work {
     pub attempt: u32,
 }
 
+/// Which items are open.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Those without a row.
+    pub pending: bool,
+    /// Those whose newest outcome has one of these reasons.
+    pub reasons: Vec<Reason>,
+    /// Scored ones whose image is one of these: their evidence was lost.
+    pub images: HashSet<ImageId>,
+}
+
+impl Wanted {
+    /// The try that is due, for an item that is open.
+    fn due(&self, found: Option<&Found>) -> Option<u32> {
+        match found {
+            None => self.pending.then_some(1),
+            Some(found) => {
+                let again = found.image_meant || found.standing.reason().is_some_and(|r| self.reasons.contains(&r));
+                again.then(|| found.attempt.saturating_add(1))
+            }
+        }
+    }
+}
+
 /// What a submission still needs.
 pub struct OpenItems {
     manifests: ItemManifests,
     submission: Submission,
-    done: Bits,
-    /// Attempts of items that are tried again, by place in the manifest.
-    again: HashMap<u64, u32>,
-    open: u64,
+    open: Bits,
+    /// Place and attempt of the items that are tried again, by place.
+    again: Vec<(u32, u32)>,
+    count: u64,
 }
 
 impl OpenItems {
-    /// Compares the submission with the ledger. Scored and excluded items are done, failed ones too unless their reason is
-    /// in `retry`.
+    /// Compares the submission with the ledger.
     pub(crate) async fn find(
         location: &Location,
         paths: &LakePaths,
         submission: &Submission,
-        retry: &[FailReason],
+        wanted: &Wanted,
     ) -> Result<OpenItems> {
-        let manifests = ItemManifests::new(location, paths);
-        let ledger = LakeTable::open(location, paths, Table::Instances)
-            .await?
-            .ok_or_else(|| Error::NotALake { address: location.url.to_string() })?;
         let mut found = OpenItems {
-            manifests: manifests.clone(),
+            manifests: ItemManifests::new(location, paths),
             submission: submission.clone(),
-            done: Bits::new(submission.items),
-            again: HashMap::new(),
-            open: submission.items,
+            open: Bits::new(submission.items),
+            again: Vec::new(),
+            count: 0,
         };
-        let mut ids = manifests.read_ids(submission).await?;
-        let mut chunk = Chunk::default();
-        while let Some(batch) = ids.try_next().await? {
-            for id in batch {
-                chunk.ids.push((id, chunk.ids.len() as u32));
+        let images = wanted.images.iter().filter_map(|id| u128::from_str_radix(id.as_str(), 16).ok()).collect();
+        let lookup = Lookup::open(location, paths, &images).await?;
+        let tell = |place: crate::lookup::Place, row: Option<&Found>| {
+            if let Some(attempt) = wanted.due(row) {
+                found.open.set(u64::from(place.item));
+                found.count += 1;
+                if attempt > 1 {
+                    found.again.push((place.item, attempt));
+                }
             }
-            if chunk.ids.len() >= CHUNK_IDS {
-                chunk = found.settle(chunk, &ledger, retry).await?;
-            }
-        }
-        found.settle(chunk, &ledger, retry).await?;
+        };
+        lookup.each(std::slice::from_ref(submission), tell).await?;
+        found.again.sort_unstable();
         Ok(found)
     }
 
     /// Items that are open.
     pub fn len(&self) -> u64 {
-        self.open
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
-        self.open == 0
+        self.count == 0
     }
 
     /// The open items, sorted by uri.
     pub async fn into_stream(self) -> Result<BoxStream<'static, Result<Work>>> {
         let items = self.manifests.read(&self.submission).await?;
-        let (done, again) = (self.done, self.again);
+        let (open, again) = (self.open, self.again);
         Ok(items
             .enumerate()
             .filter_map(move |(place, item)| {
-                let place = place as u64;
-                let attempt = again.get(&place).copied().unwrap_or(1);
-                let open = item.is_err() || !done.get(place);
-                std::future::ready(open.then(|| item.map(|item| Work { item, attempt })))
+                let attempt = || {
+                    let known = again.binary_search_by_key(&(place as u64), |entry| u64::from(entry.0));
+                    known.map_or(1, |at| again[at].1)
+                };
+                let work = (item.is_err() || open.get(place as u64))
+                    .then(|| item.map(|item| Work { item, attempt: attempt() }));
+                std::future::ready(work)
             })
             .boxed())
-    }
-
-    /// Looks a chunk of ids up in the ledger, notes what is done, and gives the empty chunk that follows.
-    async fn settle(&mut self, mut chunk: Chunk, ledger: &LakeTable, retry: &[FailReason]) -> Result<Chunk> {
-        let next = Chunk { first: chunk.first + chunk.ids.len() as u64, ..Chunk::default() };
-        if chunk.ids.is_empty() {
-            return Ok(next);
-        }
-        chunk.ids.sort_unstable();
-        chunk.found = vec![None; chunk.ids.len()];
-        let columns = ["item_id", "fingerprint", "revision", "status", "fail_reason", "attempt"];
-        for file in ledger.files()?.into_values() {
-            let mut batches = datafile::read(ledger.store(), &file.path, file.size, &columns).await?;
-            while let Some(batch) = batches.try_next().await? {
-                chunk.take_in(&batch, self.submission.fingerprint.as_str(), retry)?;
-            }
-        }
-        for ((_, place), found) in chunk.ids.iter().zip(&chunk.found) {
-            let place = chunk.first + u64::from(*place);
-            match found {
-                Some(Found { again: None, .. }) => {
-                    self.done.set(place);
-                    self.open -= 1;
-                }
-                Some(Found { again: Some(attempt), .. }) => {
-                    self.again.insert(place, *attempt);
-                }
-                None => {}
-            }
-        }
-        Ok(next)
-    }
-}
-
-/// The newest outcome of an item in the ledger.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    revision: i32,
-    /// The attempt that is due, for an item that is tried again.
-    again: Option<u32>,
-}
-
-#[derive(Default)]
-struct Chunk {
-    /// Place in the manifest of the first id.
-    first: u64,
-    /// Ids with their places after `first`, sorted before they are looked up.
-    ids: Vec<(u128, u32)>,
-    /// By position in `ids`.
-    found: Vec<Option<Found>>,
-}
-
-impl Chunk {
-    fn take_in(&mut self, batch: &RecordBatch, fingerprint: &str, retry: &[FailReason]) -> Result<()> {
-        let lacks = |name: &str| Error::TableShape { table: "instances", problem: format!("a file has no {name}") };
-        let text = |name: &str| -> Result<&StringArray> {
-            batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or_else(|| lacks(name))
-        };
-        let number = |name: &str| {
-            batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()).ok_or_else(|| lacks(name))
-        };
-        let ids = id_bits(batch.column_by_name("item_id").ok_or_else(|| lacks("item_id"))?);
-        let (fingerprints, status, reason) = (text("fingerprint")?, text("status")?, text("fail_reason")?);
-        let (revisions, attempts) = (number("revision")?, number("attempt")?);
-        for (row, id) in ids.into_iter().enumerate() {
-            if fingerprints.value(row) != fingerprint {
-                continue;
-            }
-            let Ok(at) = self.ids.binary_search_by_key(&id, |entry| entry.0) else { continue };
-            let revision = revisions.value(row);
-            if self.found[at].is_some_and(|found| found.revision >= revision) {
-                continue;
-            }
-            let again = status.value(row) == "failed"
-                && reason.is_valid(row)
-                && retry.iter().any(|wanted| wanted.name() == reason.value(row));
-            let due = u32::try_from(attempts.value(row)).unwrap_or(0).saturating_add(1);
-            self.found[at] = Some(Found { revision, again: again.then_some(due) });
-        }
-        Ok(())
     }
 }
 
@@ -196,11 +134,12 @@ impl Bits {
 
 #[cfg(test)]
 mod tests {
-    use crate::samples::{attempt, excluded, failed, fingerprint, item, scored};
+    use crate::samples::{attempt, excluded, failed, fingerprint, image, item, scored};
     use crate::tests::{lake, number, text};
-    use crate::{Lake, Submission, Work};
-    use domain::{ExcludeReason, FailReason, Item};
+    use crate::{Lake, Submission, Wanted, Work};
+    use domain::{ExcludeReason, FailReason, Item, Reason};
     use futures::{TryStreamExt, stream};
+    use std::collections::HashSet;
 
     async fn submit(lake: &Lake, items: Vec<Item>) -> Submission {
         let list = stream::iter(items.into_iter().map(Ok::<_, crate::Error>));
@@ -244,6 +183,31 @@ mod tests {
         assert_ne!(resubmitted.submission, submission.submission);
         let now: Vec<Item> = open(&lake, &resubmitted, &[]).await.into_iter().map(|w| w.item).collect();
         assert_eq!(now, [changed, item(4), item(5)]);
+    }
+
+    #[tokio::test]
+    async fn what_has_a_reason_or_has_lost_its_evidence_is_open_again_and_nothing_else() {
+        let lake = lake().await;
+        let submission = submit(&lake, (0..7).map(item).collect()).await;
+        let mut committer = lake.committer().await.unwrap();
+        let outcomes = vec![
+            scored(0, [1; 8]),
+            scored(1, [1; 8]),
+            excluded(2, ExcludeReason::WrongView),
+            excluded(3, ExcludeReason::Blank),
+            failed(4, FailReason::StageFailed),
+            attempt(7, failed(5, FailReason::Internal)),
+        ];
+        committer.commit(outcomes).await.unwrap();
+        let wanted = Wanted {
+            pending: false,
+            reasons: vec![Reason::Excluded(ExcludeReason::Blank), Reason::Failed(FailReason::Internal)],
+            images: HashSet::from([image(1)]),
+        };
+        let open = lake.items_again(&submission, &wanted).await.unwrap();
+        let work: Vec<Work> = open.into_stream().await.unwrap().try_collect().await.unwrap();
+        let due = |number, attempt| Work { item: item(number), attempt };
+        assert_eq!(work, [due(1, 2), due(3, 2), due(5, 8)]);
     }
 
     #[tokio::test]

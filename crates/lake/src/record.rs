@@ -1,6 +1,7 @@
 //! An outcome as rows: one of `instances`, and one of `results` when the item was scored.
 
 use crate::error::{Error, Result};
+use crate::item_outcome::{Came, ITEM_OUTCOME_SCHEMA_VERSION, ItemOutcome};
 use crate::paths::Table;
 use crate::schema::{Column, Kind, columns};
 use arrow::array::{
@@ -10,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, SchemaRef, TimestampMicrosecondType};
 use domain::outcome::Outcome;
 use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
-use domain::{Extent, Reading, Segment, SegmentGrade};
+use domain::{Extent, Fingerprint, ImageId, InstanceFacts, ItemId, Reading, Segment, SegmentGrade};
 use std::sync::Arc;
 
 /// One value of a row.
@@ -122,6 +123,73 @@ pub(crate) fn instance_row(record: &OutcomeRecord) -> Row {
             other => unreachable!("column {other} of instances has a value here"),
         })
         .collect()
+}
+
+/// The outcome behind a row of `instances`; `None` for a row that only a newer version understands.
+pub(crate) fn outcome_of_row(row: &Row) -> Option<ItemOutcome> {
+    let cell = |name: &str| &row[position(Table::Instances, name)];
+    let text = |name: &str| match cell(name) {
+        Cell::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let integer = |name: &str| match cell(name) {
+        Cell::Integer(value) => Some(*value),
+        _ => None,
+    };
+    let size = |name: &str| integer(name).and_then(|value| u32::try_from(value).ok());
+    let outcome = match text("status")?.as_str() {
+        "scored" => Came::Scored,
+        "excluded" => Came::Excluded { reason: text("fail_reason")?.parse().ok()? },
+        "failed" => Came::Failed { reason: text("fail_reason")?.parse().ok()? },
+        _ => return None,
+    };
+    let facts = InstanceFacts {
+        participant_id: text("participant_id"),
+        study_id: text("study_id"),
+        series_id: text("series_id"),
+        sop_id: text("sop_id"),
+        key_name: text("key_name"),
+        site_id: text("site_id"),
+        modality: text("modality"),
+        body_part: text("body_part"),
+        view_position: text("view_position"),
+        scanner_maker: text("scanner_maker"),
+        scanner_model: text("scanner_model"),
+        image_date: match cell("image_date") {
+            Cell::Date(days) => day_of(*days),
+            _ => None,
+        },
+        sex: text("sex"),
+        age_years: integer("age_years").and_then(|years| u16::try_from(years).ok()),
+        rows_px: size("rows_px"),
+        columns_px: size("columns_px"),
+        transfer_syntax: text("transfer_syntax"),
+        burned_in_annotation: match cell("burned_in") {
+            Cell::Boolean(value) => Some(*value),
+            _ => None,
+        },
+    };
+    Some(ItemOutcome {
+        schema_version: ITEM_OUTCOME_SCHEMA_VERSION,
+        submission_id: text("submission")?,
+        item_id: ItemId::parse(&text("item_id")?)?,
+        attempt: size("attempt")?,
+        fingerprint: Fingerprint::parse(&text("fingerprint")?)?,
+        pipeline: text("pipeline")?,
+        image_id: text("image_id").and_then(|id| ImageId::parse(&id)),
+        facts,
+        outcome,
+        scored_at_us: match cell("scored_at") {
+            Cell::Instant(us) => *us,
+            _ => return None,
+        },
+    })
+}
+
+/// ISO 8601 day.
+fn day_of(days_since_1970: i32) -> Option<String> {
+    let day = jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().try_days(days_since_1970).ok()?);
+    day.ok().map(|day| day.to_string())
 }
 
 /// The row of `results`, for a scored record.

@@ -188,8 +188,12 @@ impl Fold<'_> {
         let mut deliveries = Vec::with_capacity(batch.len());
         for in_hand in batch {
             match in_hand {
-                InHand::Record { record, delivery, from_dead } => {
-                    self.report.dead_letters += u64::from(from_dead);
+                InHand::Record { mut record, delivery, from_dead } => {
+                    if from_dead {
+                        // nobody has kept its outcome yet; a worker does so before it publishes
+                        record = self.lake.artifacts().put_outcome(record).await?;
+                        self.report.dead_letters += 1;
+                    }
                     deliveries.push((key(&record), delivery));
                     records.push(record);
                 }
@@ -239,7 +243,7 @@ fn key(record: &OutcomeRecord) -> (domain::ItemId, domain::Fingerprint, u32, &'s
     (record.item_id.clone(), record.fingerprint.clone(), record.attempt, record.outcome.status())
 }
 
-/// Depth of every lane, for `status` and for metrics.
+/// Depth of every lane, for metrics.
 ///
 /// # Errors
 /// The broker does not answer.

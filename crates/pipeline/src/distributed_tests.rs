@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 const BATCH: BatchLimits = BatchLimits { rows: 3, age: Duration::from_millis(50) };
 
 /// The table that `score` alone makes of a study.
-async fn alone(study: &Study) -> String {
+pub(crate) async fn alone(study: &Study) -> String {
     let lake = lake().await;
     let (progress, _) = watch::channel(Progress::default());
     let options = ScoreOptions { batch: BATCH, ..ScoreOptions::default() };
@@ -36,7 +36,7 @@ async fn alone(study: &Study) -> String {
     table(&lake).await
 }
 
-async fn submitted(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>) -> SubmitReport {
+pub(crate) async fn submitted(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>) -> SubmitReport {
     let jobs: Queue<Job> = Queue::new(broker.clone(), Lane::Jobs);
     let options = SubmitOptions {
         pipeline: study.pipeline.definition().label(),
@@ -50,7 +50,7 @@ async fn submitted(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>) -> Subm
     submit(&study.source().await, lake, &jobs, &options, &progress, &cancel).await.unwrap()
 }
 
-fn options(submission: &str) -> CommitOptions {
+pub(crate) fn options(submission: &str) -> CommitOptions {
     CommitOptions {
         batch: BATCH,
         until_complete: Some(submission.to_owned()),
@@ -59,12 +59,12 @@ fn options(submission: &str) -> CommitOptions {
     }
 }
 
-async fn committed(lake: &Lake, broker: &Arc<dyn Broker>, submission: &str) -> CommitterReport {
+pub(crate) async fn committed(lake: &Lake, broker: &Arc<dyn Broker>, submission: &str) -> CommitterReport {
     commit(lake, broker.clone(), &options(submission), &CancellationToken::new()).await.unwrap()
 }
 
 /// One worker and one committer until the submission has all its rows.
-async fn completed(
+pub(crate) async fn completed(
     steps: &Steps,
     lake: &Lake,
     broker: &Arc<dyn Broker>,
@@ -81,7 +81,30 @@ async fn completed(
     (worked.unwrap(), committed)
 }
 
-fn mixed_study() -> Study {
+/// Workers and committers until no job and no record waits, nor a dead job.
+pub(crate) async fn worked_off(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>) -> CommitterReport {
+    let empty = async |lanes: &[Lane], cancel: &CancellationToken| {
+        for lane in lanes {
+            while broker.depth(*lane).await.unwrap() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        cancel.cancel();
+    };
+    // told to leave, both finish what they hold
+    let cancel = CancellationToken::new();
+    let steps = study.steps(lake);
+    let working = work(&steps, broker.clone(), WorkerOptions::default(), &cancel);
+    let (worked, ()) = tokio::join!(working, empty(&[Lane::Jobs], &cancel));
+    worked.unwrap();
+    let cancel = CancellationToken::new();
+    let options = CommitOptions { until_complete: None, ..options("") };
+    let committing = commit(lake, broker.clone(), &options, &cancel);
+    let (committed, ()) = tokio::join!(committing, empty(&[Lane::JobsDead, Lane::Records], &cancel));
+    committed.unwrap()
+}
+
+pub(crate) fn mixed_study() -> Study {
     let study = Study::with_spines(5);
     study.add("copy of 00.png", &picture(Shows::LateralSpine, 0));
     study.add("frontal.png", &picture(Shows::FrontalSpine, 1));

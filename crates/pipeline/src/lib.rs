@@ -14,8 +14,12 @@
 //! Steps::new(StepSettings { pipeline, stages, stores, lake, decode, overlay, now_us, .. }) -> Steps
 //! run::score(steps, lake, source, ScoreOptions, progress: watch::Sender<Progress>, cancel) -> RunReport
 //! submit::submit(source, lake, jobs: Queue<Job>, SubmitOptions, progress, cancel) -> SubmitReport
+//! events::follow(source, lake, broker, EventOptions, cancel) -> EventReport
 //! worker::work(steps, broker, WorkerOptions, cancel) -> WorkReport
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
+//! status::status(lake, broker, submissions, now_us) -> Status
+//! reconcile::reconcile(source, lake, jobs: Option<Queue<Job>>, ReconcileOptions, cancel) -> ReconcileReport
+//! replay::replay(lake, jobs: Queue<Job>, ReplayOptions, cancel) -> ReplayReport
 //! ```
 //!
 //! This crate fences lapin: no other crate knows of AMQP.
@@ -26,16 +30,20 @@ pub mod definition;
 #[cfg(test)]
 mod distributed_tests;
 mod error;
+pub mod events;
 pub mod job;
 pub mod ledger;
 pub mod metrics;
 pub mod pipeline;
 pub mod progress;
 pub mod queue;
+pub mod reconcile;
+pub mod replay;
 pub mod run;
 #[cfg(test)]
 mod schema_tests;
 pub mod source;
+pub mod status;
 pub mod steps;
 pub mod submit;
 #[cfg(test)]

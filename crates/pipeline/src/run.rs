@@ -231,8 +231,10 @@ impl Run<'_> {
                 Fault::Transient { .. } | Fault::Overloaded => return Walked::Postponed(error),
                 Fault::Misconfigured => return Walked::Fatal(error),
                 Fault::InvalidInput | Fault::Bug => {
-                    let record = self.steps.give_up(&item, errand, FailReason::Internal);
-                    return Walked::OurFault(Box::new(record), error);
+                    return match self.steps.give_up(&item, errand, FailReason::Internal).await {
+                        Ok(record) => Walked::OurFault(Box::new(record), error),
+                        Err(error) => Walked::Postponed(error),
+                    };
                 }
             }
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 const JOB: &str = include_str!("../../../schemas/job.schema.json");
 const READING: &str = include_str!("../../../schemas/reading.schema.json");
+const ITEM_OUTCOME: &str = include_str!("../../../schemas/item_outcome.schema.json");
 const RECORD: &str = include_str!("../../../schemas/outcome_record.schema.json");
 
 /// The part of JSON Schema that these files use; a keyword beyond it fails the test.
@@ -145,6 +146,18 @@ async fn the_messages_and_artifacts_of_a_run_are_what_their_schemas_say() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, ["excluded", "failed", "scored", "scored"]);
+    let outcome_schema = Schema::parse(ITEM_OUTCOME);
+    let store = &lake.location().store;
+    let kept: Vec<_> = futures::TryStreamExt::try_collect(store.list(Some(&lake.paths().artifacts()))).await.unwrap();
+    let kept: Vec<_> = kept.iter().filter(|o| lake.paths().parse_item_outcome(&o.location).is_some()).collect();
+    assert_eq!(kept.len(), 4);
+    for object in kept {
+        let bytes = object_store::ObjectStoreExt::get(store, &object.location).await.unwrap().bytes().await.unwrap();
+        let mut outcome: Value = serde_json::from_slice(&bytes).unwrap();
+        outcome_schema.check(&outcome).unwrap();
+        outcome["outcome"]["status"] = "lost".into();
+        assert!(outcome_schema.check(&outcome).is_err());
+    }
     // a run writes them too: the same steps
     let (progress, _) = watch::channel(Progress::default());
     let cancel = CancellationToken::new();
@@ -179,11 +192,19 @@ fn the_schemas_list_every_reason_and_the_current_versions() {
         let reasons = &record["properties"]["outcome"]["oneOf"][at]["properties"]["reason"]["enum"];
         serde_json::from_value(reasons.clone()).unwrap()
     };
+    let kept = Schema::parse(ITEM_OUTCOME).root;
+    let differs =
+        |at: usize| kept["properties"]["outcome"]["oneOf"][at] != record["properties"]["outcome"]["oneOf"][at];
+    assert_eq!([0, 1, 2].map(differs), [true, false, false], "only the reading is left out");
+    assert_eq!(kept["$defs"], record["$defs"]);
     assert_eq!(listed(1), ExcludeReason::ALL.iter().map(|r| r.name()).collect::<Vec<_>>());
     assert_eq!(listed(2), FailReason::ALL.iter().map(|r| r.name()).collect::<Vec<_>>());
-    for (schema, version) in
-        [(JOB, JOB_SCHEMA_VERSION), (READING, READING_SCHEMA_VERSION), (RECORD, RECORD_SCHEMA_VERSION)]
-    {
+    for (schema, version) in [
+        (JOB, JOB_SCHEMA_VERSION),
+        (READING, READING_SCHEMA_VERSION),
+        (RECORD, RECORD_SCHEMA_VERSION),
+        (ITEM_OUTCOME, lake::ITEM_OUTCOME_SCHEMA_VERSION),
+    ] {
         let text = Schema::parse(schema).root["properties"]["schema_version"]["description"].to_string();
         assert!(text.starts_with(&format!("\"{version};")), "{text}");
     }

@@ -10,7 +10,7 @@ use crate::progress::{Phase, Progress};
 use crate::queue::Queue;
 use crate::source::Source;
 use domain::{FailReason, Fingerprint};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use lake::{Lake, Work};
 use serde::Serialize;
 use std::time::Duration;
@@ -80,21 +80,17 @@ pub async fn submit(
         p.to_read = to_publish;
     });
     let work = open.into_stream().await?.take(usize::try_from(to_publish).unwrap_or(usize::MAX));
-    let mut published = 0;
-    {
-        let id = &submission.submission;
-        let confirms = work
-            .take_until(cancel.cancelled())
-            .map(|work| async move { publish(jobs, work?, id, options).await })
-            .buffer_unordered(UNCONFIRMED);
-        let mut confirms = std::pin::pin!(confirms);
-        while let Some(confirmed) = confirms.next().await {
-            confirmed?;
-            published += 1;
+    let template = JobTemplate {
+        submission: &submission.submission,
+        pipeline: &options.pipeline,
+        fingerprint: &options.fingerprint,
+    };
+    let published = template
+        .publish_all(jobs, work, cancel, || {
             options.metrics.job_published();
-            progress.send_modify(|p| p.committed = published);
-        }
-    }
+            progress.send_modify(|p| p.committed += 1);
+        })
+        .await?;
     progress.send_modify(|p| p.phase = Phase::Ended);
     Ok(SubmitReport {
         submission: submission.submission,
@@ -106,22 +102,57 @@ pub async fn submit(
     })
 }
 
-async fn publish(jobs: &Queue<Job>, work: Work, submission: &str, options: &SubmitOptions) -> Result<()> {
-    let job = Job {
-        schema_version: JOB_SCHEMA_VERSION,
-        submission_id: submission.to_owned(),
-        item: work.item,
-        attempt: work.attempt,
-        pipeline: options.pipeline.clone(),
-        fingerprint: options.fingerprint.clone(),
-    };
-    let give_up = tokio::time::Instant::now() + FULL_WITHIN;
-    loop {
-        match jobs.publish(&job).await {
-            Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
-                tokio::time::sleep(FULL_WAIT).await;
+/// What the jobs of one submission have in common.
+pub(crate) struct JobTemplate<'a> {
+    pub submission: &'a str,
+    /// `name version`.
+    pub pipeline: &'a str,
+    pub fingerprint: &'a Fingerprint,
+}
+
+impl JobTemplate<'_> {
+    /// Publishes a job for each piece of work until cancelled. Returns how many the broker has confirmed.
+    ///
+    /// # Errors
+    /// Those of the work; of the broker, and a queue that stays full for ten minutes.
+    pub(crate) async fn publish_all(
+        &self,
+        jobs: &Queue<Job>,
+        work: impl Stream<Item = lake::Result<Work>>,
+        cancel: &CancellationToken,
+        mut confirmed: impl FnMut(),
+    ) -> Result<u64> {
+        let confirms = work
+            .take_until(cancel.cancelled())
+            .map(|work| async move { self.publish(jobs, work?).await })
+            .buffer_unordered(UNCONFIRMED);
+        let mut confirms = std::pin::pin!(confirms);
+        let mut published = 0;
+        while let Some(done) = confirms.next().await {
+            done?;
+            published += 1;
+            confirmed();
+        }
+        Ok(published)
+    }
+
+    async fn publish(&self, jobs: &Queue<Job>, work: Work) -> Result<()> {
+        let job = Job {
+            schema_version: JOB_SCHEMA_VERSION,
+            submission_id: self.submission.to_owned(),
+            item: work.item,
+            attempt: work.attempt,
+            pipeline: self.pipeline.to_owned(),
+            fingerprint: self.fingerprint.clone(),
+        };
+        let give_up = tokio::time::Instant::now() + FULL_WITHIN;
+        loop {
+            match jobs.publish(&job).await {
+                Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
+                    tokio::time::sleep(FULL_WAIT).await;
+                }
+                done => return done,
             }
-            done => return done,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The worker: takes jobs, walks the steps, publishes what became of each item.
 //!
-//! A job is acknowledged only when its artifact and its record are durable (invariant 3). What happens to a job whose
+//! A job is acknowledged only when its artifacts and its record are durable (invariant 3). What happens to a job whose
 //! item could not be read follows from the fault:
 //!
 //! | fault | job |
@@ -174,15 +174,20 @@ impl Worker<'_> {
                         delivery.move_to(self.broker.as_ref(), Lane::JobsDead, error.fault().name()).await?;
                         return Ok(Done { fate: JobFate::DeadLettered, fault: Some(error) });
                     }
-                    Fault::InvalidInput => (self.steps.give_up(&job.item, errand, FailReason::Internal), Some(error)),
+                    Fault::InvalidInput => match self.steps.give_up(&job.item, errand, FailReason::Internal).await {
+                        Ok(record) => (record, Some(error)),
+                        Err(error) => return self.wait(delivery, error.fault().name(), Some(error)).await,
+                    },
                 }
             }
         };
         match self.publish(&record).await {
             // a reading that no message can hold: the item ends here, and its artifact is kept
             Err(error) if error.kind() == ErrorKind::Message => {
-                let record = self.steps.give_up(&job.item, errand, FailReason::Internal);
-                self.publish(&record).await?;
+                match self.steps.give_up(&job.item, errand, FailReason::Internal).await {
+                    Ok(record) => self.publish(&record).await?,
+                    Err(error) => return self.wait(delivery, error.fault().name(), Some(error)).await,
+                }
             }
             published => published?,
         }

@@ -1,11 +1,12 @@
 //! `aortica submit`, `worker`, `commit`: the same steps as `score`, through RabbitMQ.
 
-use crate::cli::{CommitArgs, DeviceChoice, SubmitArgs, WorkerArgs};
+use crate::cli::{CommitArgs, SubmitArgs, WorkerArgs};
 use crate::exit::{EXIT_STOPPED, misconfigured};
 use crate::settings::Settings;
 use crate::wiring::{self, StepParts};
 use crate::{environment, health, signals};
 use pipeline::commit::CommitOptions;
+use pipeline::events::EventOptions;
 use pipeline::metrics::Metrics;
 use pipeline::queue::amqp::{AmqpBroker, AmqpSettings};
 use pipeline::queue::{Broker, Queue, topology::Lane};
@@ -21,21 +22,36 @@ use tokio::sync::watch;
 /// How often a committer looks at the depths of the queues, for its metrics.
 const DEPTHS_EVERY: Duration = Duration::from_secs(15);
 
-async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
-    let url = environment::amqp_url()?.ok_or_else(|| {
-        misconfigured("no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it")
-    })?;
-    let amqp = AmqpSettings {
+/// How long a role lets the broker be away.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(300);
+
+pub(super) async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
+    let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
+    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+}
+
+fn no_broker() -> anyhow::Error {
+    misconfigured(
+        "no broker: set AORTICA_AMQP_URL=amqp://user:password@host:5672/vhost, or AORTICA_AMQP_URL_FILE to a file that holds it",
+    )
+}
+
+/// `None` where the environment names no broker.
+pub(super) fn amqp_settings(
+    settings: &Settings,
+    role: &str,
+    reconnect_within: Duration,
+) -> anyhow::Result<Option<AmqpSettings>> {
+    Ok(environment::amqp_url()?.map(|url| AmqpSettings {
         url,
         namespace: settings.queue.name.clone(),
         delivery_limit: u32::from(settings.queue.delivery_limit),
         connection_name: format!("aortica {role}"),
-        reconnect_within: Duration::from_secs(300),
-    };
-    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+        reconnect_within,
+    }))
 }
 
-fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(super) fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.clamp(1, 4))
         .enable_all()
@@ -45,9 +61,11 @@ fn block_on<T>(threads: usize, future: impl Future<Output = anyhow::Result<T>>) 
 
 pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
     let mut settings = settings.clone();
-    let choice = DeviceChoice { device: args.device.clone(), when_missing: None, precision: args.precision };
-    wiring::choose_device(&mut settings, &choice);
+    wiring::choose_readers(&mut settings, &args.readers);
     let settings = &settings;
+    if args.events {
+        return block_on(2, follow(args, settings));
+    }
     block_on(2, async {
         let cancel = signals::stop_on_signal();
         let pipeline = wiring::pipeline(&args.pipeline, settings)?;
@@ -58,7 +76,7 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let lake = wiring::create_lake(&args.lake.lake).await?;
         let options = SubmitOptions {
             pipeline: pipeline.definition().label(),
-            fingerprint: pipeline.fingerprint(&wiring::provider(&pipeline, settings)?),
+            fingerprint: wiring::fingerprint(&pipeline, settings)?,
             limit: args.limit,
             retry: Vec::new(),
             metrics: Metrics::unread(),
@@ -75,6 +93,32 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         }
         Ok(if report.cancelled { EXIT_STOPPED } else { 0 })
     })
+}
+
+/// `submit --events`: what a bucket tells, until stopped.
+async fn follow(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let cancel = signals::stop_on_signal();
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let served = health::serve(args.http, registry, cancel.clone()).await?;
+    let pipeline = wiring::pipeline(&args.pipeline, settings)?;
+    let source = Source::open(&args.source, wiring::stores()?, None).await?;
+    let amqp = amqp_settings(settings, "submit", RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
+    let broker = AmqpBroker::connect(amqp).await?;
+    if let Some(exchange) = &args.exchange {
+        broker.bind_events(exchange, &args.routing_key).await?;
+    }
+    let lake = wiring::create_lake(&args.lake.lake).await?;
+    served.ready();
+    let options = EventOptions {
+        pipeline: pipeline.definition().label(),
+        fingerprint: wiring::fingerprint(&pipeline, settings)?,
+        every: Duration::from_secs(args.every),
+        metrics,
+    };
+    let report = ::pipeline::events::follow(&source, &lake, Arc::new(broker), &options, &cancel).await?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(0)
 }
 
 pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {

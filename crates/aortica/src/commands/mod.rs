@@ -10,4 +10,8 @@ pub mod phantom;
 pub mod pipeline;
 pub mod pseudonymise;
 pub mod query;
+pub mod rebuild;
+pub mod reconcile;
+pub mod replay;
 pub mod score;
+pub mod status;

@@ -6,13 +6,13 @@
 //! 4.3 the server cancels consumers that hold a message too long). Every call has a time limit.
 
 use super::topology::{Lane, MAX_MESSAGES};
-use super::{Broker, Consumer, Delivery, Parcel, Receipt};
+use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use futures::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
-    ConfirmSelectOptions, QueueDeclareOptions,
+    ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
@@ -72,6 +72,8 @@ pub struct AmqpBroker {
 
 struct Shared {
     settings: AmqpSettings,
+    /// Whether a new connection declares the queues.
+    declares: bool,
     uri: AMQPUri,
     link: Mutex<Option<Arc<Link>>>,
     connections: AtomicU64,
@@ -90,16 +92,54 @@ impl AmqpBroker {
     /// `Refused` for a wrong URL, password, virtual host, or queues that exist with other properties; `Unreachable` when
     /// nothing answers within the budget.
     pub async fn connect(settings: AmqpSettings) -> Result<AmqpBroker> {
+        AmqpBroker::start(settings, true).await
+    }
+
+    /// Connects to look only: no queue is made.
+    ///
+    /// # Errors
+    /// As [`AmqpBroker::connect`].
+    pub async fn observe(settings: AmqpSettings) -> Result<AmqpBroker> {
+        AmqpBroker::start(settings, false).await
+    }
+
+    async fn start(settings: AmqpSettings, declares: bool) -> Result<AmqpBroker> {
         let mut uri: AMQPUri = settings.url.parse().map_err(|_| {
             let message = "the broker's address is not amqp://user:password@host:port/vhost or amqps://..";
             Error::new(ErrorKind::Refused, message)
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.connection_timeout.get_or_insert(CONNECT_WITHIN.as_millis() as u64);
-        let shared = Shared { settings, uri, link: Mutex::default(), connections: AtomicU64::new(0) };
+        let shared = Shared { settings, declares, uri, link: Mutex::default(), connections: AtomicU64::new(0) };
         let broker = AmqpBroker { shared: Arc::new(shared) };
         broker.link().await?;
         Ok(broker)
+    }
+
+    /// Has an exchange deliver to the lane `events`. The binding is durable, and making it again changes nothing.
+    ///
+    /// # Errors
+    /// `Refused` when there is no such exchange or we may not bind to it.
+    pub async fn bind_events(&self, exchange: &str, routing_key: &str) -> Result<()> {
+        let link = self.link().await?;
+        let channel = call(CALL_WITHIN, "opening a channel", link.connection.create_channel()).await?;
+        let queue = Lane::Events.queue(&self.shared.settings.namespace);
+        let options = QueueBindOptions::default();
+        let binding =
+            channel.queue_bind(queue.into(), exchange.into(), routing_key.into(), options, FieldTable::default());
+        let bound = async {
+            match binding.await {
+                Err(error) if is_not_found(&error) => Ok(false),
+                bound => bound.map(|()| true),
+            }
+        };
+        if !call(CALL_WITHIN, "binding to the exchange", bound).await? {
+            let message =
+                format!("the broker has no exchange {exchange}; declare it (durable, topic), then start again");
+            return Err(Error::new(ErrorKind::Refused, message));
+        }
+        let _ = timeout(CALL_WITHIN, channel.close(200, "done".into())).await;
+        Ok(())
     }
 
     /// Connections opened so far: 1 when nothing ever broke.
@@ -151,7 +191,7 @@ impl AmqpBroker {
         let connection = call(CONNECT_WITHIN * 2, "connecting to the broker", connecting).await?;
         let publisher = call(CALL_WITHIN, "opening a channel", connection.create_channel()).await?;
         call(CALL_WITHIN, "asking for confirms", publisher.confirm_select(ConfirmSelectOptions::default())).await?;
-        for lane in Lane::ALL {
+        for lane in Lane::ALL.into_iter().filter(|_| self.shared.declares) {
             let queue = lane.queue(&self.shared.settings.namespace);
             let declared = publisher.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments(self, lane));
             call(CALL_WITHIN, "declaring the queues", declared).await?;
@@ -246,18 +286,34 @@ impl Broker for AmqpBroker {
         Ok(Box::new(AmqpConsumer { broker, lane, prefetch, stream: Some(stream), stopped: false, reopenings: 0 }))
     }
 
-    async fn depth(&self, lane: Lane) -> Result<u64> {
+    async fn look(&self, lane: Lane) -> Result<Option<LaneState>> {
         let link = self.link().await?;
         // a channel of its own: asking for a queue that is not there closes the channel
         let channel = call(CALL_WITHIN, "opening a channel", link.connection.create_channel()).await?;
         let queue = lane.queue(&self.shared.settings.namespace);
         let asked =
             channel.queue_declare(queue.into(), QueueDeclareOptions::durable().passive(), FieldTable::default());
-        let found = call(CALL_WITHIN, "asking for a queue's depth", asked).await?;
-        // what matters has been answered
-        let _ = timeout(CALL_WITHIN, channel.close(200, "done".into())).await;
-        Ok(u64::from(found.message_count()))
+        let answer = async {
+            match asked.await {
+                Err(error) if is_not_found(&error) => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        let found = call(CALL_WITHIN, "asking for a queue's depth", answer).await?;
+        if found.is_some() {
+            // what matters has been answered
+            let _ = timeout(CALL_WITHIN, channel.close(200, "done".into())).await;
+        }
+        Ok(found.map(|queue| LaneState {
+            ready: u64::from(queue.message_count()),
+            consumers: u64::from(queue.consumer_count()),
+        }))
     }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(protocol)
+        if matches!(protocol.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)))
 }
 
 struct Stream {
@@ -609,6 +665,53 @@ mod tests {
         }
         broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
         assert_eq!(broker.connections(), 1);
+        broker.delete_queues().await;
+    }
+
+    #[tokio::test]
+    async fn an_exchange_delivers_to_the_lane_of_events() {
+        let Some(url) = broker_of_the_harness("an_exchange_delivers_to_the_lane_of_events") else { return };
+        let broker = AmqpBroker::connect(amqp_settings(&url, "bound")).await.unwrap();
+        let exchange = format!("test-{}-bucket", std::process::id());
+        let error = broker.bind_events(&exchange, "#").await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("no exchange"), "{error}");
+        let link = broker.link().await.unwrap();
+        let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let kind = lapin::ExchangeKind::Topic;
+        let channel = &link.publisher;
+        channel.exchange_declare(exchange.as_str().into(), kind, durable, FieldTable::default()).await.unwrap();
+        for _ in 0..2 {
+            broker.bind_events(&exchange, "#").await.unwrap();
+        }
+        let sent = channel.basic_publish(
+            exchange.as_str().into(),
+            "images.created".into(),
+            BasicPublishOptions::default(),
+            b"{}",
+            BasicProperties::default(),
+        );
+        sent.await.unwrap().await.unwrap();
+        let mut consumer = broker.consume(Lane::Events, 1).await.unwrap();
+        let got = timeout(CALL_WITHIN, consumer.next()).await.unwrap().unwrap();
+        assert_eq!(got.parcel.payload.as_ref(), b"{}");
+        got.receipt.acknowledge().await.unwrap();
+        drop(consumer);
+        channel.exchange_delete(exchange.as_str().into(), Default::default()).await.unwrap();
+        drop(link);
+        broker.delete_queues().await;
+    }
+
+    #[tokio::test]
+    async fn looking_makes_no_queue() {
+        let Some(url) = broker_of_the_harness("looking_makes_no_queue") else { return };
+        let observer = AmqpBroker::observe(amqp_settings(&url, "observed")).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(observer.look(Lane::Jobs).await.unwrap(), None);
+        }
+        let broker = AmqpBroker::connect(amqp_settings(&url, "observed")).await.unwrap();
+        broker.publish(Lane::Jobs, Parcel::default()).await.unwrap();
+        assert_eq!(observer.look(Lane::Jobs).await.unwrap(), Some(LaneState { ready: 1, consumers: 0 }));
+        assert_eq!(observer.connections(), 1, "a question about nothing does not break the connection");
         broker.delete_queues().await;
     }
 

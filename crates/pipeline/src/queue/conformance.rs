@@ -1,7 +1,7 @@
 //! What every broker must do: run by the one in memory and, where the harness gives a broker, by RabbitMQ.
 
 use super::topology::{DELIVERY_LIMIT, Lane};
-use super::{Broker, Delivery, Parcel, Queue, Received};
+use super::{Broker, Delivery, LaneState, Parcel, Queue, Received};
 use crate::job::{JOB_SCHEMA_VERSION, Job, Message};
 use domain::{Digest, Fingerprint, Item};
 use futures::future::BoxFuture;
@@ -33,6 +33,7 @@ pub(crate) async fn all(open: Open<'_>, pace: Pace) {
     messages_that_cannot_be_read_are_put_aside(open("aside").await).await;
     two_consumers_share_one_lane(open("share").await).await;
     a_stopped_consumer_takes_nothing_more(open("stop").await, pace).await;
+    a_lane_tells_what_waits_and_who_takes(open("look").await).await;
 }
 
 fn parcel(text: &str) -> Parcel {
@@ -198,4 +199,28 @@ async fn a_stopped_consumer_takes_nothing_more(broker: Arc<dyn Broker>, pace: Pa
     let mut other = broker.consume(Lane::Jobs, 4).await.unwrap();
     assert_eq!(text(&next(&mut other).await), "b");
     nothing_comes(&mut other, pace).await;
+}
+
+async fn a_lane_tells_what_waits_and_who_takes(broker: Arc<dyn Broker>) {
+    // a broker's counts follow what happens, soon but not at once
+    let tells = async |ready: u64, consumers: u64| {
+        let told = async {
+            while broker.look(Lane::JobsDead).await.unwrap() != Some(LaneState { ready, consumers }) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, told).await.unwrap_or_else(|_| panic!("{ready} messages and {consumers} consumers"));
+    };
+    tells(0, 0).await;
+    for text in ["a", "b", "c"] {
+        broker.publish(Lane::JobsDead, parcel(text)).await.unwrap();
+    }
+    tells(3, 0).await;
+    let mut consumer = broker.consume(Lane::JobsDead, 1).await.unwrap();
+    let held = next(&mut consumer).await;
+    tells(2, 1).await; // what is in hand does not wait
+    held.receipt.acknowledge().await.unwrap();
+    consumer.stop().await.unwrap();
+    drop(consumer);
+    tells(2, 0).await;
 }

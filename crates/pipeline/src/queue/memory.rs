@@ -2,7 +2,7 @@
 //! redelivery, a delivery limit, waiting lanes.
 
 use super::topology::{DELIVERY_LIMIT, Lane};
-use super::{Broker, Consumer, Delivery, Parcel, Receipt};
+use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +28,8 @@ struct Lanes(HashMap<Lane, VecDeque<Waiting>>);
 #[derive(Debug, Default)]
 struct Shared {
     lanes: Mutex<Lanes>,
+    /// Consumers that were not stopped, by lane.
+    consumers: Mutex<HashMap<Lane, u64>>,
     changed: Notify,
 }
 
@@ -49,6 +51,16 @@ impl MemoryBroker {
 impl Shared {
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.lanes.lock().expect("no panic while the lanes are locked")
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, HashMap<Lane, u64>> {
+        self.consumers.lock().expect("no panic while counting")
+    }
+
+    fn consumer_leaves(&self, lane: Lane) {
+        if let Some(count) = self.consumers().get_mut(&lane) {
+            *count -= 1;
+        }
     }
 }
 
@@ -100,14 +112,16 @@ impl Broker for MemoryBroker {
     }
 
     async fn consume(&self, lane: Lane, prefetch: u16) -> Result<Box<dyn Consumer>> {
+        *self.shared.consumers().entry(lane).or_default() += 1;
         let held = Arc::new(Held { shared: self.shared.clone(), lane, taken: Mutex::default() });
         Ok(Box::new(MemoryConsumer { held, prefetch: usize::from(prefetch.max(1)), next_tag: 0, stopped: false }))
     }
 
-    async fn depth(&self, lane: Lane) -> Result<u64> {
+    async fn look(&self, lane: Lane) -> Result<Option<LaneState>> {
+        let consumers = self.shared.consumers().get(&lane).copied().unwrap_or(0);
         let mut lanes = self.shared.lanes();
         lanes.settle_waits(Instant::now());
-        Ok(lanes.of(lane).len() as u64)
+        Ok(Some(LaneState { ready: lanes.of(lane).len() as u64, consumers }))
     }
 }
 
@@ -179,13 +193,18 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn stop(&mut self) -> Result<()> {
-        self.stopped = true;
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.held.shared.consumer_leaves(self.held.lane);
+        }
         Ok(())
     }
 }
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
+        if !self.stopped {
+            self.held.shared.consumer_leaves(self.held.lane);
+        }
         let taken = self.held.taken.lock().map(|mut taken| taken.take()).ok().flatten();
         let mut unsettled: Vec<(u64, Waiting)> = taken.into_iter().flatten().collect();
         // oldest first on the lane again

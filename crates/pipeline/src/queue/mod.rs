@@ -15,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::job::Message;
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::Serialize;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use topology::Lane;
@@ -45,8 +46,23 @@ pub trait Broker: Send + Sync + 'static {
     /// As for `publish`.
     async fn consume(&self, lane: Lane, prefetch: u16) -> Result<Box<dyn Consumer>>;
 
-    /// Messages that wait on the lane, without those that are with consumers.
-    async fn depth(&self, lane: Lane) -> Result<u64>;
+    /// What the broker tells of a lane; `None` where it has none of this name.
+    async fn look(&self, lane: Lane) -> Result<Option<LaneState>>;
+
+    /// Messages that wait on the lane, without those that are with consumers; 0 where there is no lane.
+    async fn depth(&self, lane: Lane) -> Result<u64> {
+        Ok(self.look(lane).await?.map_or(0, |state| state.ready))
+    }
+}
+
+/// What a broker tells of a lane; its counts may lag by seconds. How many messages are with consumers (unacknowledged),
+/// AMQP does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LaneState {
+    /// Messages that wait to be delivered.
+    pub ready: u64,
+    /// Processes that take from it.
+    pub consumers: u64,
 }
 
 /// Receives from one lane. Dropping it gives everything unsettled back.

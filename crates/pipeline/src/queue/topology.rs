@@ -4,6 +4,7 @@
 //! jobs --(delivered 4 times in vain, or given up)--> jobs.dead --(committer)--> a failed row
 //!   ^---- jobs.retry.10s / 60s / 600s (wait, then back) <---- transient faults
 //! jobs.parked: messages of a newer schema          records, records.dead, records.parked: the same for results
+//! events: notifications of a bucket, bound to the store's exchange          events.dead: what is no notification
 //! ```
 
 use std::time::Duration;
@@ -29,10 +30,13 @@ pub enum Lane {
     Records,
     RecordsDead,
     RecordsParked,
+    /// What a bucket tells.
+    Events,
+    EventsDead,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 9] = [
+    pub const ALL: [Lane; 11] = [
         Lane::Jobs,
         Lane::JobsRetry(0),
         Lane::JobsRetry(1),
@@ -42,6 +46,8 @@ impl Lane {
         Lane::Records,
         Lane::RecordsDead,
         Lane::RecordsParked,
+        Lane::Events,
+        Lane::EventsDead,
     ];
 
     /// Name within a namespace: also the metric label.
@@ -56,6 +62,8 @@ impl Lane {
             Lane::Records => "records",
             Lane::RecordsDead => "records.dead",
             Lane::RecordsParked => "records.parked",
+            Lane::Events => "events",
+            Lane::EventsDead => "events.dead",
         }
     }
 
@@ -69,7 +77,9 @@ impl Lane {
         match self {
             Lane::Jobs => Some(Lane::JobsDead),
             Lane::Records => Some(Lane::RecordsDead),
-            Lane::JobsRetry(_) | Lane::JobsDead | Lane::JobsParked | Lane::RecordsDead | Lane::RecordsParked => None,
+            Lane::Events => Some(Lane::EventsDead),
+            Lane::JobsRetry(_) | Lane::JobsDead | Lane::JobsParked => None,
+            Lane::RecordsDead | Lane::RecordsParked | Lane::EventsDead => None,
         }
     }
 
@@ -79,6 +89,7 @@ impl Lane {
             Lane::Jobs | Lane::JobsDead => Some(Lane::JobsParked),
             Lane::Records => Some(Lane::RecordsParked),
             Lane::JobsRetry(_) | Lane::JobsParked | Lane::RecordsDead | Lane::RecordsParked => None,
+            Lane::Events | Lane::EventsDead => None,
         }
     }
 
@@ -91,7 +102,9 @@ impl Lane {
             | Lane::JobsParked
             | Lane::Records
             | Lane::RecordsDead
-            | Lane::RecordsParked => None,
+            | Lane::RecordsParked
+            | Lane::Events
+            | Lane::EventsDead => None,
         }
     }
 

@@ -106,6 +106,35 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Whether SRC is a bucket or a prefix of one.
+    pub fn is_prefix(&self) -> bool {
+        matches!(self.kind, Kind::Prefix { .. })
+    }
+
+    /// One object of a bucket as a listing would give it; `None` when it is not there, or its key cannot be addressed.
+    pub(crate) async fn object(&self, bucket: &str, key: &str) -> Result<Option<Item>> {
+        let Ok(path) = object_store::path::Path::parse(key) else { return Ok(None) };
+        match self.stores.bucket(bucket)?.head(&path).await {
+            Ok(meta) => Ok(Some(object_item(bucket, &meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(of_store(&error, "looking at an object")),
+        }
+    }
+
+    /// Whether an object of this address would be listed if it were there. What a list (CSV, Parquet) names is not known.
+    pub fn covers(&self, uri: &str) -> bool {
+        let below = |place: &str| uri.strip_prefix(place.trim_end_matches('/')).is_some_and(|r| r.starts_with('/'));
+        let inside = match &self.kind {
+            Kind::Folder(root) => below(&uri::of_file(root)),
+            Kind::Prefix { bucket, prefix } => below(&uri::of_object(bucket, prefix)),
+            Kind::One(item) => item.uri == uri,
+            Kind::Manifest(_) => false,
+        };
+        inside && !self.skip.iter().any(|place| uri == place || below(place))
+    }
+}
+
 impl Kind {
     fn of_path(path: &Path) -> Result<Kind> {
         let wrong = |e: std::io::Error| Error::new(ErrorKind::Source, format!("SRC {}: {e}", path.display()));

@@ -26,7 +26,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 /// `%XX` becomes the byte; a `%` that starts no such group stays.
-fn decode(text: &str) -> Vec<u8> {
+pub(crate) fn decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;

@@ -199,8 +199,9 @@ impl Steps {
         self.overlays_failed.load(Ordering::Relaxed)
     }
 
-    /// Walks one item to its end. When this returns a scored record, its artifact is durable. Dropping the future gives
-    /// the item up without a trace but perhaps the artifact, which the next walk writes again, byte by byte the same.
+    /// Walks one item to its end. When this returns a record, its artifacts are durable: the reading of a scored item, and
+    /// what became of the item. Dropping the future gives the item up without a trace but perhaps the artifacts; the next
+    /// walk writes the reading again, byte by byte the same, and tells the first outcome again.
     ///
     /// # Errors
     /// We failed, and the item has no outcome: see [`Error::fault`] for what to do.
@@ -216,16 +217,26 @@ impl Steps {
                 return Err(error);
             }
         };
-        self.settings.metrics.outcome(&ended.outcome);
-        Ok(self.record(item_id, errand, ended, artifact_key))
+        let kept = self.keep(self.record(item_id, errand, ended, artifact_key)).await;
+        kept.inspect(|record| self.settings.metrics.outcome(&record.outcome))
+            .inspect_err(|error| self.settings.metrics.fault(error.fault()))
     }
 
-    /// The record of an item that we could not read and will not try again: failed(internal), failed(crash_loop).
-    pub fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> OutcomeRecord {
+    /// The record of an item that we could not read and will not try again: failed(internal).
+    ///
+    /// # Errors
+    /// The lake's store fails.
+    pub async fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> Result<OutcomeRecord> {
         let outcome = Outcome::Failed { reason };
-        self.settings.metrics.outcome(&outcome);
         let ended = Ended { outcome, image_id: None, facts: InstanceFacts::default() };
-        self.record(item.id(), errand, ended, None)
+        let kept = self.keep(self.record(item.id(), errand, ended, None)).await?;
+        self.settings.metrics.outcome(&kept.outcome);
+        Ok(kept)
+    }
+
+    /// Makes the outcome durable beside the readings, so that the row survives the queue and the tables.
+    async fn keep(&self, record: OutcomeRecord) -> Result<OutcomeRecord> {
+        Ok(self.settings.lake.artifacts().put_outcome(record).await?)
     }
 
     fn record(&self, item_id: ItemId, errand: Errand<'_>, ended: Ended, artifact_key: Option<String>) -> OutcomeRecord {

@@ -1,0 +1,98 @@
+//! The roles that look after a lake, as a user runs them: no broker, no network.
+
+use std::path::Path;
+use tests::{cohort, query, run, stdout, table, text};
+
+const LEDGER: &str = "SELECT * FROM ledger ORDER BY submission, item_id";
+
+/// A lake with the cohort and two objects that are no images.
+fn scored(folder: &Path) -> std::path::PathBuf {
+    let images = folder.join("images");
+    std::fs::create_dir(&images).unwrap();
+    let mut sources: Vec<_> = std::fs::read_dir(cohort().join("images")).unwrap().map(|e| e.unwrap().path()).collect();
+    sources.sort();
+    for source in &sources[..4] {
+        std::fs::copy(source, images.join(source.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(images.join("a.dcm"), b"no image").unwrap();
+    let whole = std::fs::read(&sources[4]).unwrap();
+    std::fs::write(images.join("b.dcm"), &whole[..whole.len() - 1000]).unwrap();
+    let lake = folder.join("lake");
+    run(&["score", text(&images), "--lake", text(&lake)], 0);
+    lake
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&stdout(arguments)).unwrap()
+}
+
+#[test]
+fn status_and_a_dry_replay_need_no_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    let status = json(&["status", "--lake", text(&lake), "--json"]);
+    let told = &status["submissions"][0];
+    assert_eq!((&told["items"], &told["pending"]), (&6.into(), &0.into()), "{status}");
+    assert_eq!(told["excluded"]["not_an_image"], 1, "{status}");
+    assert_eq!(told["failed"]["truncated"], 1, "{status}");
+    assert!(status["broker"]["unknown"].as_str().unwrap().contains("AORTICA_AMQP_URL"), "{status}");
+    // complete, so that watching ends at once
+    let page = stdout(&["status", "--lake", text(&lake), "--watch"]);
+    assert!(page.contains("truncated") && page.contains("queues unknown"), "{page}");
+
+    let dry = json(&["replay", "--lake", text(&lake), "--reason", "failed,not_an_image", "--dry-run", "--json"]);
+    assert_eq!(dry["by_reason"], serde_json::json!({"not_an_image": 1, "truncated": 1}));
+    assert_eq!(dry["published"], 0);
+
+    let wrong = run(&["replay", "--lake", text(&lake), "--reason", "slow", "--dry-run"], 2);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("crash_loop"), "the reasons are named");
+    run(&["status", "--lake", text(&lake), "--submission", "00"], 2);
+    run(&["status", "--lake", text(&folder.path().join("nowhere"))], 2);
+    let brokerless = run(&["replay", "--lake", text(&lake), "--reason", "failed"], 3);
+    assert!(String::from_utf8_lossy(&brokerless.stderr).contains("AORTICA_AMQP_URL"));
+}
+
+#[test]
+fn tables_that_are_lost_are_made_anew_from_the_artifacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    let before = (table(&lake), query(&lake, LEDGER));
+    for lost in ["results", "instances"] {
+        std::fs::remove_dir_all(lake.join(lost)).unwrap();
+    }
+    run(&["query", "--lake", text(&lake), "SELECT 1"], 2);
+
+    let elsewhere = folder.path().join("elsewhere");
+    let report = json(&["rebuild", "--lake", text(&elsewhere), "--from", text(&lake), "--json"]);
+    assert_eq!((&report["rebuilt"]["outcomes"], &report["rebuilt"]["instances_added"]), (&6.into(), &6.into()));
+    assert_eq!((table(&elsewhere), query(&elsewhere, LEDGER)), before);
+
+    assert!(stdout(&["rebuild", "--lake", text(&lake)]).contains("6 rows added to instances"));
+    assert_eq!((table(&lake), query(&lake, LEDGER)), before);
+    assert!(stdout(&["rebuild", "--lake", text(&lake)]).contains("0 rows added to instances"));
+    // an item whose row came back is not opened again
+    let again = json(&["score", text(&folder.path().join("images")), "--lake", text(&lake), "--json"]);
+    assert_eq!(again["opened"], 0, "{again}");
+}
+
+#[test]
+fn reconcile_tells_what_differs_and_changes_nothing_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    let images = folder.path().join("images");
+    let reconcile = || json(&["reconcile", text(&images), "--lake", text(&lake), "--json"]);
+    let report = reconcile();
+    assert_eq!((&report["listing"]["listed"], &report["evidence"]["outcomes_without_rows"]), (&6.into(), &0.into()));
+    assert!(stdout(&["reconcile", text(&images), "--lake", text(&lake)]).contains("all is in order"));
+
+    std::fs::write(images.join("new.dcm"), b"new").unwrap();
+    std::fs::remove_file(images.join("a.dcm")).unwrap();
+    std::fs::remove_dir_all(lake.join("instances")).unwrap();
+    std::fs::remove_dir_all(lake.join("results")).unwrap();
+    run(&["rebuild", "--lake", text(&lake)], 0);
+    let report = reconcile();
+    assert_eq!(report["listing"]["never_submitted"]["objects"], 1, "{report}");
+    assert_eq!(report["listing"]["gone"]["objects"], 1, "{report}");
+    assert_eq!(report, reconcile(), "looking changes nothing");
+    run(&["reconcile", text(&images), "--lake", text(&lake), "--repair"], 3);
+}
