@@ -26,6 +26,7 @@ pub mod proportion;
 pub mod roc;
 pub mod score;
 pub mod segmentation;
+pub mod sql;
 pub mod standardise;
 pub mod survey;
 pub mod survival;
