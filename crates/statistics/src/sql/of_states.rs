@@ -18,12 +18,17 @@ use crate::score::Scores;
 use crate::table::SquareTable;
 use crate::wilcoxon::signed_rank;
 
+/// Counts of each state of a row.
+pub type States<'a> = &'a [&'a [u64]];
+/// Named estimates.
+pub type Rows = Vec<(String, Estimate)>;
+
 /// What a function does with its states and numbers.
 #[derive(Clone, Copy)]
 pub enum Apply {
-    Estimate(fn(&[&[u64]], &[f64], Confidence) -> Result<Estimate>),
-    Test(fn(&[&[u64]], &[f64]) -> Result<Test>),
-    Table(fn(&[&[u64]], &[f64], Confidence) -> Result<Vec<(String, Estimate)>>),
+    Estimate(fn(States, &[f64], Confidence) -> Result<Estimate>),
+    Test(fn(States, &[f64]) -> Result<Test>),
+    Table(fn(States, &[f64], Confidence) -> Result<Rows>),
 }
 
 /// One scalar function.
@@ -55,32 +60,32 @@ impl Function {
     }
 }
 
-fn hist(states: &[&[u64]]) -> Result<Scores> {
+fn hist(states: States) -> Result<Scores> {
     AacHist::from_counts(states[0]).map(|hist| Scores::of_hist(&hist))
 }
 
-fn joint(states: &[&[u64]]) -> Result<AacJoint> {
+fn joint(states: States) -> Result<AacJoint> {
     AacJoint::from_counts(states[0])
 }
 
-fn pairs(states: &[&[u64]]) -> Result<Pairs> {
+fn pairs(states: States) -> Result<Pairs> {
     joint(states).map(|joint| Pairs::of_joint(&joint))
 }
 
-fn limits(states: &[&[u64]], confidence: Confidence) -> Result<BlandAltman> {
+fn limits(states: States, confidence: Confidence) -> Result<BlandAltman> {
     Ok(bland_altman(&pairs(states)?, confidence))
 }
 
-fn ratings(states: &[&[u64]]) -> Result<RatingSquares> {
+fn ratings(states: States) -> Result<RatingSquares> {
     Ok(RatingSquares::of_pairs(&pairs(states)?))
 }
 
-fn levels_kappa(states: &[&[u64]], weights: KappaWeights, confidence: Confidence) -> Result<Estimate> {
+fn levels_kappa(states: States, weights: KappaWeights, confidence: Confidence) -> Result<Estimate> {
     Ok(kappa(&SquareTable::of_joint(&joint(states)?), weights, confidence))
 }
 
 /// Three classes from the least scores of the middle and the high one.
-fn classes(states: &[&[u64]], cuts: &[f64]) -> Result<SquareTable> {
+fn classes(states: States, cuts: &[f64]) -> Result<SquareTable> {
     let whole = |cut: &f64| cut.fract() == 0.0 && (1.0..=24.0).contains(cut);
     if !cuts.iter().all(whole) {
         return Err(Error::new(ErrorKind::Argument, format!("cut-offs are whole scores of 1..=24, not {cuts:?}")));
@@ -88,7 +93,7 @@ fn classes(states: &[&[u64]], cuts: &[f64]) -> Result<SquareTable> {
     SquareTable::of_classes(&joint(states)?, &cuts.iter().map(|cut| *cut as usize).collect::<Vec<_>>())
 }
 
-fn class_table(states: &[&[u64]], cuts: &[f64], confidence: Confidence) -> Result<Vec<(String, Estimate)>> {
+fn class_table(states: States, cuts: &[f64], confidence: Confidence) -> Result<Rows> {
     let table = classes(states, cuts)?;
     let mut rows = vec![("accuracy".to_owned(), accuracy(&table, Interval::Wilson, confidence))];
     for (weights, name) in KappaWeights::ALL.into_iter().zip(["kappa", "kappa_linear", "kappa_quadratic"]) {
@@ -108,7 +113,7 @@ fn class_table(states: &[&[u64]], cuts: &[f64], confidence: Confidence) -> Resul
 }
 
 /// All statistics of agreement of two scores, long.
-pub fn agreement(pairs: &Pairs, confidence: Confidence) -> Result<Vec<(String, Estimate)>> {
+pub fn agreement(pairs: &Pairs, confidence: Confidence) -> Result<Rows> {
     let limits = bland_altman(pairs, confidence);
     let (r2, squares) = (r_squared(pairs, confidence), RatingSquares::of_pairs(pairs));
     let rows = [
@@ -132,7 +137,7 @@ pub fn agreement(pairs: &Pairs, confidence: Confidence) -> Result<Vec<(String, E
     Ok(rows.map(|(name, estimate)| (name.to_owned(), estimate)).to_vec())
 }
 
-fn agreement_of_joint(states: &[&[u64]], confidence: Confidence) -> Result<Vec<(String, Estimate)>> {
+fn agreement_of_joint(states: States, confidence: Confidence) -> Result<Rows> {
     let mut rows = agreement(&pairs(states)?, confidence)?;
     for (weights, name) in KappaWeights::ALL.into_iter().zip(["kappa", "kappa_linear", "kappa_quadratic"]) {
         rows.push((name.to_owned(), levels_kappa(states, weights, confidence)?));
@@ -140,7 +145,7 @@ fn agreement_of_joint(states: &[&[u64]], confidence: Confidence) -> Result<Vec<(
     Ok(rows)
 }
 
-fn drift_table(states: &[&[u64]], confidence: Confidence) -> Result<Vec<(String, Estimate)>> {
+fn drift_table(states: States, confidence: Confidence) -> Result<Rows> {
     let (before, after) = (AacHist::from_counts(states[0])?, AacHist::from_counts(states[1])?);
     let drift = crate::drift::drift(before.levels(), after.levels())?;
     let row = |name: &str, value: Option<f64>, method: &'static str| {

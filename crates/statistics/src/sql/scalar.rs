@@ -61,7 +61,7 @@ impl ScalarUDFImpl for StateFunction {
         let rows = if all_scalar { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> = args.args.into_iter().map(|a| a.into_array(rows)).collect::<Result<_>>()?;
         let (state_columns, number_columns) = arrays.split_at(function.states.len());
-        let mut state_rows: Vec<_> = state_columns.iter().map(|column| states(column)).collect();
+        let mut state_rows: Vec<_> = state_columns.iter().map(states).collect();
         let numbers: Vec<&Float64Array> = number_columns.iter().map(|c| c.as_primitive::<Float64Type>()).collect();
         let mut answers = Vec::with_capacity(rows);
         for row in 0..rows {
