@@ -1,12 +1,13 @@
 //! Tail areas and quantiles of the normal, Student, F, chi-squared, beta, gamma and binomial distributions.
 //!
-//! Areas come from statrs (incomplete beta and gamma) and libm (erfc). The quantiles of statrs 0.19 lose up to six digits
-//! (Student with many degrees of freedom, F and gamma near 0), so they are solved here from the areas by bisection. Against scipy:
-//! better than 1e-9 relative from 1e-10 to 1 - 1e-10, for up to 1e8 degrees of freedom (`tests/peers/statistics`).
+//! Areas come from statrs (incomplete gamma, log beta) and libm (erfc). Two things of statrs 0.19 are done anew here: its quantiles lose
+//! up to six digits (Student with many degrees of freedom, F and gamma near 0), so they are solved from the areas by bisection; its
+//! incomplete beta stops after 140 terms and is wrong in the third digit for a cohort of a million. Quantiles agree with scipy to 1e-9
+//! relative for tails from 1e-8 and up to 1e8 degrees of freedom (`tests/peers/statistics`).
 //! Arguments outside the distribution give NaN, which [`crate::Estimate`] turns into NULL.
 
 use statrs::distribution::{ContinuousCDF, Normal};
-use statrs::function::beta::checked_beta_reg;
+use statrs::function::beta::checked_ln_beta;
 use statrs::function::gamma::{checked_gamma_lr, checked_gamma_ur};
 
 /// P(Z > z).
@@ -26,9 +27,48 @@ pub fn normal_quantile(p: f64) -> f64 {
     Normal::standard().inverse_cdf(p)
 }
 
-/// I_x(a, b).
+/// I_x(a, b) by its continued fraction (Didonato & Morris, ACM TOMS 1992;18:360), in modified Lentz form.
 pub fn beta_cdf(x: f64, a: f64, b: f64) -> f64 {
-    checked_beta_reg(a, b, x.clamp(0.0, 1.0)).unwrap_or(f64::NAN)
+    if x.is_nan() {
+        return f64::NAN;
+    }
+    if x <= 0.0 || x >= 1.0 {
+        return if x <= 0.0 { 0.0 } else { 1.0 };
+    }
+    let Ok(ln_beta) = checked_ln_beta(a, b) else { return f64::NAN };
+    let front = (a * x.ln() + b * (-x).ln_1p() - ln_beta).exp();
+    // Each side converges quickly where it is the smaller area.
+    if x < (a + 1.0) / (a + b + 2.0) {
+        front * beta_fraction(x, a, b) / a
+    } else {
+        1.0 - front * beta_fraction(1.0 - x, b, a) / b
+    }
+}
+
+/// Terms grow with the root of the larger parameter: some 10,000 for 1e8.
+const TERMS_MAX: u32 = 100_000;
+
+fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
+    let away_from_zero = |v: f64| if v.abs() < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { v };
+    let mut c = 1.0;
+    let mut d = 1.0 / away_from_zero(1.0 - (a + b) * x / (a + 1.0));
+    let mut fraction = d;
+    for term in 1..TERMS_MAX {
+        let m = f64::from(term);
+        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
+        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+        let mut change = 1.0;
+        for numerator in [even, odd] {
+            d = 1.0 / away_from_zero(1.0 + numerator * d);
+            c = away_from_zero(1.0 + numerator / c);
+            change = c * d;
+            fraction *= change;
+        }
+        if (change - 1.0).abs() < 1e-15 {
+            return fraction;
+        }
+    }
+    f64::NAN
 }
 
 pub fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {

@@ -258,6 +258,13 @@ fn survival_lung() {
     is(test.statistic, 10.326742);
     is(test.p_value, 0.001311);
 
+    // R: concordance(coxph(Surv(time, status) ~ sex + ph.ecog, lung)) has .6421 (se .02467)
+    let (follow_up, covariates) = lung();
+    let two: Vec<Vec<f64>> = covariates.iter().map(|c| vec![c[0], c[2]]).collect();
+    let risk = cox(&follow_up, &two, Ties::Efron, ci()).unwrap().risk;
+    let c = concordance_index(&follow_up.into_iter().zip(risk).collect::<Vec<_>>(), ci()).unwrap();
+    assert!((c.estimate.unwrap() - 0.6421).abs() < 5e-5 && (c.std_error.unwrap() - 0.02467).abs() < 5e-6, "{c:?}");
+
     // One participant lacks ph.ecog.
     let (follow_up, covariates) = lung();
     assert_eq!(follow_up.len(), 227);
