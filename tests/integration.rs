@@ -6,4 +6,5 @@ mod garbage;
 mod privacy;
 mod query;
 mod resume;
+mod stats;
 mod structure;

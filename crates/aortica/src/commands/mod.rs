@@ -11,3 +11,4 @@ pub mod pipeline;
 pub mod pseudonymise;
 pub mod query;
 pub mod score;
+pub mod stats;
