@@ -8,4 +8,5 @@ mod privacy;
 mod query;
 mod resume;
 mod roles;
+mod stats;
 mod structure;

@@ -61,6 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Rebuild(args) => return commands::rebuild::run(args),
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
+        Command::Stats(args) => commands::stats::run(args)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,

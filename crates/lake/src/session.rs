@@ -86,6 +86,8 @@ impl LakeSession {
 
         let mut session = LakeSession { context, memory_mib: options.memory_mib, tables: Vec::new() };
         session.register(location, paths, &options).await?;
+        statistics::sql::register(&session.context).map_err(failed)?;
+        session.tables.push(statistics::sql::LISTING);
         Ok(session)
     }
 

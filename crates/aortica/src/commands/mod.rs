@@ -14,4 +14,5 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
 pub mod score;
+pub mod stats;
 pub mod status;

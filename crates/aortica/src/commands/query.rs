@@ -19,9 +19,7 @@ impl From<TableFormat> for Format {
 }
 
 pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
-    if args.format == TableFormat::Parquet && std::io::stdout().is_terminal() {
-        return Err(usage("Parquet is not for the terminal: send it to a file with > answer.parquet"));
-    }
+    check_terminal(args.format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let lake = wiring::open_lake(&args.lake.lake).await?;
@@ -34,7 +32,16 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
     })
 }
 
-async fn answer(session: &LakeSession, sql: &str, format: Format) -> anyhow::Result<()> {
+/// Parquet on a screen helps nobody.
+pub fn check_terminal(format: TableFormat) -> anyhow::Result<()> {
+    if format == TableFormat::Parquet && std::io::stdout().is_terminal() {
+        return Err(usage("Parquet is not for the terminal: send it to a file with > answer.parquet"));
+    }
+    Ok(())
+}
+
+/// Answers one statement on stdout.
+pub async fn answer(session: &LakeSession, sql: &str, format: Format) -> anyhow::Result<()> {
     let answer = session.query(sql).await?;
     match write_answer(answer, format, std::io::stdout()).await {
         // The reader has seen enough (`| head`): no fault of ours.

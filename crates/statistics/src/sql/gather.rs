@@ -1,0 +1,130 @@
+//! Aggregates that need every row: numbers are gathered, put in order, and handed to a function at the end.
+
+use super::answer::Answer;
+use super::of_rows::{FUNCTIONS, Function};
+use super::refused;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
+use datafusion::scalar::ScalarValue;
+use std::sync::Arc;
+
+/// Most numbers of one group: 800 MB. Larger cohorts have count states.
+const NUMBERS_MAX: usize = 100_000_000;
+
+/// A function of [`FUNCTIONS`], by its place there.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct GatherAggregate {
+    place: usize,
+    signature: Signature,
+}
+
+impl GatherAggregate {
+    pub fn new(place: usize) -> GatherAggregate {
+        GatherAggregate { place, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn function(&self) -> &'static Function {
+        &FUNCTIONS[self.place]
+    }
+}
+
+impl AggregateUDFImpl for GatherAggregate {
+    fn name(&self) -> &str {
+        self.function().name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let function = self.function();
+        let counts = if function.open {
+            types.len() >= function.arguments.len()
+        } else {
+            types.len() == function.arguments.len()
+        };
+        let number = |t: &DataType| t.is_numeric() || matches!(t, DataType::Null | DataType::Boolean);
+        if !counts || !types.iter().all(number) {
+            return plan_err!("{} is wanted, of numbers or booleans", function.usage());
+        }
+        Ok(vec![DataType::Float64; types.len()])
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.function().form.data_type())
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let name = format_state_name(args.name, "rows");
+        Ok(vec![Arc::new(Field::new(name, DataType::new_list(DataType::Float64, true), true))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Gathered { place: self.place, width: args.exprs.len(), numbers: Vec::new() }))
+    }
+}
+
+/// Complete rows, one behind the other. Rows with a NULL or a number that is not finite are left out.
+#[derive(Debug)]
+struct Gathered {
+    place: usize,
+    width: usize,
+    numbers: Vec<f64>,
+}
+
+impl Accumulator for Gathered {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let columns: Vec<&Float64Array> = values.iter().map(|v| v.as_primitive::<Float64Type>()).collect();
+        for row in 0..values[0].len() {
+            if columns.iter().all(|c| c.is_valid(row) && c.value(row).is_finite()) {
+                self.numbers.extend(columns.iter().map(|c| c.value(row)));
+            }
+        }
+        self.bounded()
+    }
+
+    fn merge_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let lists = columns[0].as_list::<i32>();
+        for rows in lists.iter().flatten() {
+            self.numbers.extend_from_slice(rows.as_primitive::<Float64Type>().values());
+        }
+        self.bounded()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let numbers: Vec<ScalarValue> = self.numbers.iter().map(|v| ScalarValue::Float64(Some(*v))).collect();
+        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(&numbers, &DataType::Float64))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let function = &FUNCTIONS[self.place];
+        let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
+        // In one order whatever the partitions were, so that sums are the same bits.
+        rows.sort_by(|a, b| {
+            let by_column = a.iter().zip(*b).map(|(x, y)| x.total_cmp(y));
+            by_column.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+        });
+        let answer: Answer = (function.apply)(&rows).map_err(refused)?;
+        ScalarValue::try_from_array(&function.form.array(&[Some(answer)])?, 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.numbers.capacity() * size_of::<f64>()
+    }
+}
+
+impl Gathered {
+    fn bounded(&self) -> Result<()> {
+        if self.numbers.len() > NUMBERS_MAX {
+            let name = FUNCTIONS[self.place].name;
+            return exec_err!("{name} holds at most {} rows in memory; select fewer", NUMBERS_MAX / self.width);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The table of all functions.
+
+use super::of_rows;
+use super::of_states;
+use super::state::StateKind;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::datasource::MemTable;
+use datafusion::error::Result;
+use std::sync::Arc;
+
+const COLUMNS: [&str; 6] = ["name", "usage", "returns", "formula", "source", "example"];
+
+/// name, usage, returns, formula, source, example of every function.
+pub fn table() -> Result<MemTable> {
+    let mut rows: Vec<[String; 6]> = Vec::new();
+    for kind in StateKind::ALL {
+        let (name, arguments) = (kind.name(), kind.arguments().join(", "));
+        let returns = format!("list of {} counts", kind.len());
+        let example = format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model"));
+        let usage = format!("{name}({arguments})");
+        rows.push([name.to_owned(), usage, returns, kind.formula().to_owned(), "counts".to_owned(), example]);
+    }
+    for f in of_states::FUNCTIONS {
+        rows.push([
+            f.name.to_owned(),
+            f.usage(),
+            f.form().describe(),
+            f.formula.into(),
+            f.source.into(),
+            f.example.into(),
+        ]);
+    }
+    for f in of_rows::FUNCTIONS {
+        rows.push([
+            f.name.to_owned(),
+            f.usage(),
+            f.form.describe(),
+            f.formula.into(),
+            f.source.into(),
+            f.example.into(),
+        ]);
+    }
+    let column = |i: usize| Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r[i]))) as ArrayRef;
+    let batch = RecordBatch::try_from_iter(COLUMNS.into_iter().enumerate().map(|(i, name)| (name, column(i))))?;
+    MemTable::try_new(batch.schema(), vec![vec![batch]])
+}

@@ -1,0 +1,280 @@
+//! The scalar functions: each a line of a table with formula, source and example.
+
+use super::answer::Form;
+use super::state::StateKind;
+use crate::bland_altman::{BlandAltman, bland_altman};
+use crate::classification::{accuracy, by_class};
+use crate::correlation::{concordance, pearson, r_squared, spearman};
+use crate::counts::{AacHist, AacJoint, AacJointOutcome, CountState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::estimate::{Confidence, Estimate, Test};
+use crate::icc::RatingSquares;
+use crate::kappa::{KappaWeights, kappa};
+use crate::paired::{bowker, stuart_maxwell};
+use crate::pairs::Pairs;
+use crate::proportion::{Interval, proportion};
+use crate::roc::Roc;
+use crate::score::Scores;
+use crate::table::SquareTable;
+use crate::wilcoxon::signed_rank;
+
+/// Counts of each state of a row.
+pub type States<'a> = &'a [&'a [u64]];
+/// Named estimates.
+pub type Rows = Vec<(String, Estimate)>;
+
+/// What a function does with its states and numbers.
+#[derive(Clone, Copy)]
+pub enum Apply {
+    Estimate(fn(States, &[f64], Confidence) -> Result<Estimate>),
+    Test(fn(States, &[f64]) -> Result<Test>),
+    Table(fn(States, &[f64], Confidence) -> Result<Rows>),
+}
+
+/// One scalar function.
+pub struct Function {
+    pub name: &'static str,
+    pub states: &'static [StateKind],
+    /// Names of the numbers after the states.
+    pub numbers: &'static [&'static str],
+    pub apply: Apply,
+    pub formula: &'static str,
+    pub source: &'static str,
+    /// A statement on a table `pairs(reference, model, outcome)`.
+    pub example: &'static str,
+}
+
+impl Function {
+    pub fn form(&self) -> Form {
+        match self.apply {
+            Apply::Estimate(_) => Form::Estimate,
+            Apply::Test(_) => Form::Test,
+            Apply::Table(_) => Form::Table,
+        }
+    }
+
+    pub fn usage(&self) -> String {
+        let states = self.states.iter().map(|kind| kind.name());
+        let all: Vec<&str> = states.chain(self.numbers.iter().copied()).collect();
+        format!("{}({})", self.name, all.join(", "))
+    }
+}
+
+fn hist(states: States) -> Result<Scores> {
+    AacHist::from_counts(states[0]).map(|hist| Scores::of_hist(&hist))
+}
+
+fn joint(states: States) -> Result<AacJoint> {
+    AacJoint::from_counts(states[0])
+}
+
+fn pairs(states: States) -> Result<Pairs> {
+    joint(states).map(|joint| Pairs::of_joint(&joint))
+}
+
+fn limits(states: States, confidence: Confidence) -> Result<BlandAltman> {
+    Ok(bland_altman(&pairs(states)?, confidence))
+}
+
+fn ratings(states: States) -> Result<RatingSquares> {
+    Ok(RatingSquares::of_pairs(&pairs(states)?))
+}
+
+fn levels_kappa(states: States, weights: KappaWeights, confidence: Confidence) -> Result<Estimate> {
+    Ok(kappa(&SquareTable::of_joint(&joint(states)?), weights, confidence))
+}
+
+/// Three classes from the least scores of the middle and the high one.
+fn classes(states: States, cuts: &[f64]) -> Result<SquareTable> {
+    let whole = |cut: &f64| cut.fract() == 0.0 && (1.0..=24.0).contains(cut);
+    if !cuts.iter().all(whole) {
+        return Err(Error::new(ErrorKind::Argument, format!("cut-offs are whole scores of 1..=24, not {cuts:?}")));
+    }
+    SquareTable::of_classes(&joint(states)?, &cuts.iter().map(|cut| *cut as usize).collect::<Vec<_>>())
+}
+
+fn class_table(states: States, cuts: &[f64], confidence: Confidence) -> Result<Rows> {
+    let table = classes(states, cuts)?;
+    let mut rows = vec![("accuracy".to_owned(), accuracy(&table, Interval::Wilson, confidence))];
+    for (weights, name) in KappaWeights::ALL.into_iter().zip(["kappa", "kappa_linear", "kappa_quadratic"]) {
+        rows.push((name.to_owned(), kappa(&table, weights, confidence)));
+    }
+    for class in by_class(&table, Interval::Wilson, confidence) {
+        let name = ["low", "moderate", "high"][class.class];
+        let measures = [
+            ("sensitivity", class.sensitivity),
+            ("specificity", class.specificity),
+            ("ppv", class.ppv),
+            ("npv", class.npv),
+        ];
+        rows.extend(measures.map(|(measure, estimate)| (format!("{measure}_{name}"), estimate)));
+    }
+    Ok(rows)
+}
+
+/// All statistics of agreement of two scores, long.
+pub fn agreement(pairs: &Pairs, confidence: Confidence) -> Result<Rows> {
+    let limits = bland_altman(pairs, confidence);
+    let (r2, squares) = (r_squared(pairs, confidence), RatingSquares::of_pairs(pairs));
+    let rows = [
+        ("bias", limits.bias),
+        ("sd_difference", limits.sd),
+        ("lower_limit", limits.lower_limit),
+        ("upper_limit", limits.upper_limit),
+        ("mae", limits.mae),
+        ("rmse", limits.rmse),
+        ("pearson", pearson(pairs, confidence)),
+        ("spearman", spearman(pairs, confidence)),
+        ("ccc", concordance(pairs, confidence)),
+        ("icc_2_1", squares.icc_2_1(confidence)),
+        ("icc_3_1", squares.icc_3_1(confidence)),
+        ("r2_ols", r2.ols),
+        ("r2_origin_centred", r2.origin_centred),
+        ("r2_origin_uncentred", r2.origin_uncentred),
+        ("r2_identity", r2.identity),
+        ("hodges_lehmann", signed_rank(pairs.differences(), confidence)?.shift),
+    ];
+    Ok(rows.map(|(name, estimate)| (name.to_owned(), estimate)).to_vec())
+}
+
+fn agreement_of_joint(states: States, confidence: Confidence) -> Result<Rows> {
+    let mut rows = agreement(&pairs(states)?, confidence)?;
+    for (weights, name) in KappaWeights::ALL.into_iter().zip(["kappa", "kappa_linear", "kappa_quadratic"]) {
+        rows.push((name.to_owned(), levels_kappa(states, weights, confidence)?));
+    }
+    Ok(rows)
+}
+
+fn drift_table(states: States, confidence: Confidence) -> Result<Rows> {
+    let (before, after) = (AacHist::from_counts(states[0])?, AacHist::from_counts(states[1])?);
+    let drift = crate::drift::drift(before.levels(), after.levels())?;
+    let row = |name: &str, value: Option<f64>, method: &'static str| {
+        let n = drift.n_reference + drift.n_current;
+        (name.to_owned(), Estimate::point(n, confidence, method, value.unwrap_or(f64::NAN)))
+    };
+    Ok(vec![
+        row("psi", drift.psi, "population stability index"),
+        row("ks_d", drift.ks, "kolmogorov-smirnov d"),
+        row("wasserstein", drift.wasserstein, "wasserstein, score points"),
+    ])
+}
+
+/// `count` and `n` as whole numbers from 0.
+fn share(numbers: &[f64], interval: Interval, confidence: Confidence) -> Result<Estimate> {
+    let whole = |v: &f64| v.fract() == 0.0 && (0.0..9e15).contains(v);
+    if !numbers.iter().all(whole) || numbers[0] > numbers[1] {
+        let context = format!("a count of n is two whole numbers, 0 <= count <= n, not {numbers:?}");
+        return Err(Error::new(ErrorKind::Argument, context));
+    }
+    Ok(proportion(numbers[0] as u64, numbers[1] as u64, interval, confidence))
+}
+
+const HIST: &[StateKind] = &[StateKind::Hist];
+const JOINT: &[StateKind] = &[StateKind::Joint];
+const OUTCOME: &[StateKind] = &[StateKind::JointOutcome];
+const CUTS: &[&str] = &["moderate_from", "high_from"];
+
+macro_rules! function {
+    ($name:literal, $states:expr, $numbers:expr, $apply:expr, $formula:literal, $source:literal, $example:literal) => {
+        Function {
+            name: $name,
+            states: $states,
+            numbers: $numbers,
+            apply: $apply,
+            formula: $formula,
+            source: $source,
+            example: $example,
+        }
+    };
+}
+
+/// All scalar functions.
+#[rustfmt::skip]
+pub const FUNCTIONS: &[Function] = &[
+    function!("aac_mean", HIST, &[], Apply::Estimate(|s, _, c| Ok(hist(s)?.moments().mean_estimate(c))),
+        "sum x / n; Student's interval", "textbook", "SELECT aac_mean(aac_hist(model)) FROM pairs"),
+    function!("aac_sd", HIST, &[], Apply::Estimate(|s, _, c| Ok(hist(s)?.moments().sd_estimate(c))),
+        "sqrt(sum (x - mean)^2 / (n - 1)); chi-squared interval", "textbook", "SELECT aac_sd(aac_hist(model)) FROM pairs"),
+    function!("aac_quantile", HIST, &["p"], Apply::Estimate(|s, v, c| hist(s)?.quantile(v[0], c)),
+        "type 7, exact; interval of order statistics", "Hyndman & Fan 1996; Conover 1999, 3.2",
+        "SELECT aac_quantile(aac_hist(model), 0.75) FROM pairs"),
+    function!("aac_median", HIST, &[], Apply::Estimate(|s, _, c| hist(s)?.quantile(0.5, c)),
+        "type 7, exact; interval of order statistics", "Hyndman & Fan 1996; Conover 1999, 3.2",
+        "SELECT aac_median(aac_hist(model)) FROM pairs"),
+    function!("aac_prevalence", HIST, &["at_least"],
+        Apply::Estimate(|s, v, c| Ok(hist(s)?.prevalence(v[0], Interval::Wilson, c))),
+        "share of scores >= at_least; Wilson's interval", "Wilson 1927", "SELECT aac_prevalence(aac_hist(model), 1) FROM pairs"),
+    function!("aac_drift", &[StateKind::Hist, StateKind::Hist], &[], Apply::Table(|s, _, c| drift_table(s, c)),
+        "psi = sum (q - p) ln(q / p); D = max |F - G|; W = sum |F - G|", "Siddiqi 2006; Kantorovich 1942",
+        "SELECT unnest(aac_drift(aac_hist(reference), aac_hist(model))) FROM pairs"),
+    function!("agreement", JOINT, &[], Apply::Table(|s, _, c| agreement_of_joint(s, c)),
+        "all statistics of agreement, differences model - reference", "of each function",
+        "SELECT unnest(agreement(aac_joint(reference, model))) FROM pairs"),
+    function!("agreement_bias", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.bias)),
+        "mean of model - reference; Student's interval", "Bland & Altman 1986",
+        "SELECT agreement_bias(aac_joint(reference, model)) FROM pairs"),
+    function!("agreement_lower_limit", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.lower_limit)),
+        "bias - 1.96 sd", "Bland & Altman 1999, 2.1", "SELECT agreement_lower_limit(aac_joint(reference, model)) FROM pairs"),
+    function!("agreement_upper_limit", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.upper_limit)),
+        "bias + 1.96 sd", "Bland & Altman 1999, 2.1", "SELECT agreement_upper_limit(aac_joint(reference, model)) FROM pairs"),
+    function!("agreement_mae", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.mae)),
+        "mean |model - reference|; Student's interval", "textbook", "SELECT agreement_mae(aac_joint(reference, model)) FROM pairs"),
+    function!("agreement_rmse", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.rmse)),
+        "sqrt(mean (model - reference)^2); delta method", "textbook", "SELECT agreement_rmse(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_pearson", JOINT, &[], Apply::Estimate(|s, _, c| Ok(pearson(&pairs(s)?, c))),
+        "r; Fisher's interval", "Fisher 1921", "SELECT aac_pearson(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_spearman", JOINT, &[], Apply::Estimate(|s, _, c| Ok(spearman(&pairs(s)?, c))),
+        "r of mid-ranks; Fisher's scale", "Bonett & Wright 2000", "SELECT aac_spearman(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_ccc", JOINT, &[], Apply::Estimate(|s, _, c| Ok(concordance(&pairs(s)?, c))),
+        "2 s_xy / (s_x^2 + s_y^2 + (mean difference)^2), divisor n", "Lin 1989, 2000",
+        "SELECT aac_ccc(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_icc_2_1", JOINT, &[], Apply::Estimate(|s, _, c| Ok(ratings(s)?.icc_2_1(c))),
+        "(MSR - MSE) / (MSR + MSE + 2 / n (MSC - MSE)); Satterthwaite", "Shrout & Fleiss 1979; McGraw & Wong 1996",
+        "SELECT aac_icc_2_1(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_icc_3_1", JOINT, &[], Apply::Estimate(|s, _, c| Ok(ratings(s)?.icc_3_1(c))),
+        "(MSR - MSE) / (MSR + MSE)", "Shrout & Fleiss 1979", "SELECT aac_icc_3_1(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_r2_ols", JOINT, &[], Apply::Estimate(|s, _, c| Ok(r_squared(&pairs(s)?, c).ols)),
+        "r^2", "Kvalseth 1985", "SELECT aac_r2_ols(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_r2_origin_centred", JOINT, &[], Apply::Estimate(|s, _, c| Ok(r_squared(&pairs(s)?, c).origin_centred)),
+        "1 - SSE / sum (y - mean)^2, line through the origin", "Kvalseth 1985",
+        "SELECT aac_r2_origin_centred(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_r2_origin_uncentred", JOINT, &[], Apply::Estimate(|s, _, c| Ok(r_squared(&pairs(s)?, c).origin_uncentred)),
+        "1 - SSE / sum y^2, line through the origin", "Kvalseth 1985",
+        "SELECT aac_r2_origin_uncentred(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_r2_identity", JOINT, &[], Apply::Estimate(|s, _, c| Ok(r_squared(&pairs(s)?, c).identity)),
+        "1 - sum (reference - model)^2 / sum (reference - mean)^2", "Kvalseth 1985",
+        "SELECT aac_r2_identity(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_kappa", JOINT, &[], Apply::Estimate(|s, _, c| levels_kappa(s, KappaWeights::Unweighted, c)),
+        "(po - pe) / (1 - pe) over levels 0..24", "Cohen 1960; Fleiss, Cohen & Everitt 1969",
+        "SELECT aac_kappa(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_kappa_linear", JOINT, &[], Apply::Estimate(|s, _, c| levels_kappa(s, KappaWeights::Linear, c)),
+        "weights 1 - |i - j| / 24", "Cohen 1968; Fleiss, Cohen & Everitt 1969",
+        "SELECT aac_kappa_linear(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_kappa_quadratic", JOINT, &[], Apply::Estimate(|s, _, c| levels_kappa(s, KappaWeights::Quadratic, c)),
+        "weights 1 - (i - j)^2 / 24^2", "Cohen 1968; Fleiss, Cohen & Everitt 1969",
+        "SELECT aac_kappa_quadratic(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_hodges_lehmann", JOINT, &[], Apply::Estimate(|s, _, c| Ok(signed_rank(pairs(s)?.differences(), c)?.shift)),
+        "median of the averages of two differences", "Hodges & Lehmann 1963",
+        "SELECT aac_hodges_lehmann(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_signed_rank", JOINT, &[], Apply::Test(|s, _| {
+            Ok(signed_rank(pairs(s)?.differences(), Confidence::default())?.test)
+        }),
+        "sum of ranks of positive differences; exact up to 50", "Wilcoxon 1945",
+        "SELECT aac_signed_rank(aac_joint(reference, model)) FROM pairs"),
+    function!("aac_bowker", JOINT, CUTS, Apply::Test(|s, v| Ok(bowker(&classes(s, v)?))),
+        "sum (n_ij - n_ji)^2 / (n_ij + n_ji)", "Bowker 1948", "SELECT aac_bowker(aac_joint(reference, model), 2, 6) FROM pairs"),
+    function!("aac_stuart_maxwell", JOINT, CUTS, Apply::Test(|s, v| Ok(stuart_maxwell(&classes(s, v)?))),
+        "d' S^-1 d of the margins", "Stuart 1955; Maxwell 1970", "SELECT aac_stuart_maxwell(aac_joint(reference, model), 2, 6) FROM pairs"),
+    function!("aac_classes", JOINT, CUTS, Apply::Table(class_table),
+        "accuracy, kappas, sensitivity, specificity, PPV, NPV of low, moderate, high", "Wilson 1927; Cohen 1960",
+        "SELECT unnest(aac_classes(aac_joint(reference, model), 2, 6)) FROM pairs"),
+    function!("aac_auc", OUTCOME, &[], Apply::Estimate(|s, _, c| {
+            Ok(Roc::of_joint(&AacJointOutcome::from_counts(s[0])?).auc(c))
+        }),
+        "P(case scores higher) + P(equal) / 2", "DeLong, DeLong & Clarke-Pearson 1988",
+        "SELECT aac_auc(aac_joint_outcome(outcome, model)) FROM pairs"),
+    function!("wilson", &[], &["count", "n"], Apply::Estimate(|_, v, c| share(v, Interval::Wilson, c)),
+        "count / n", "Wilson 1927; Newcombe 1998", "SELECT wilson(count(*) FILTER (WHERE outcome), count(*)) FROM pairs"),
+    function!("clopper_pearson", &[], &["count", "n"], Apply::Estimate(|_, v, c| share(v, Interval::ClopperPearson, c)),
+        "count / n", "Clopper & Pearson 1934", "SELECT clopper_pearson(count(*) FILTER (WHERE outcome), count(*)) FROM pairs"),
+];
