@@ -13,5 +13,6 @@ pub mod query;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
+pub mod rescore;
 pub mod score;
 pub mod status;
