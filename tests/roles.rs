@@ -96,3 +96,36 @@ fn reconcile_tells_what_differs_and_changes_nothing_without_being_asked() {
     assert_eq!(report, reconcile(), "looking changes nothing");
     run(&["reconcile", text(&images), "--lake", text(&lake), "--repair"], 3);
 }
+
+#[test]
+fn readings_get_other_bands_without_their_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = scored(folder.path());
+    std::fs::remove_dir_all(folder.path().join("images")).unwrap();
+    let shipped = tests::repository().join("pipelines/vfa-unet");
+    let (bands, rule) = (folder.path().join("bands"), folder.path().join("rule"));
+    for (copy, from, to) in
+        [(&bands, "moderate_from = 2.0", "moderate_from = 0.5"), (&rule, "\"kauppila\"", "\"manitoba\"")]
+    {
+        std::fs::create_dir(copy).unwrap();
+        for file in ["pipeline.toml", "shape.json", "locate.toml", "segment.toml"] {
+            let text = std::fs::read_to_string(shipped.join(file)).unwrap();
+            std::fs::write(copy.join(file), text.replacen(from, to, 1)).unwrap();
+        }
+    }
+    let rescore = ["rescore", "--lake", text(&lake), "--from", "vfa-unet", "--pipeline"];
+    let refused = run(&[&rescore[..], &[text(&rule)]].concat(), 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rule differs"));
+    let report = json(&[&rescore[..], &[text(&bands), "--json"]].concat());
+    assert_eq!((&report["outcomes"], &report["rows_added"]), (&6.into(), &6.into()), "{report}");
+    let moved = query(&lake, "SELECT count(DISTINCT fingerprint), count(*) FROM readings");
+    assert!(moved.contains("2,12"), "{moved}");
+    let wrong = query(
+        &lake,
+        &format!(
+            "SELECT count(*) FROM readings WHERE fingerprint = '{}' AND aac24_min >= 1 AND aac24_cat_label = 'low'",
+            report["to"].as_str().unwrap()
+        ),
+    );
+    assert!(wrong.ends_with("0\n"), "{wrong}");
+}

@@ -89,4 +89,20 @@ pending=$(run query --lake s3://lake/study --format csv "SELECT count(*) FROM le
     echo "rows $rows (51 expected), scored $scored (25 or more expected), pending $pending (0 expected)" >&2
     exit 1
 }
+say "looking after the lake: status, reconcile, rebuild"
+run status --lake s3://lake/study --json > "$work/status.json"
+run reconcile s3://images/cohort --lake s3://lake/study > "$work/reconcile.txt"
+run rebuild --lake "$work/rebuilt" --from s3://lake/study > "$work/rebuild.txt"
+run query --lake "$work/rebuilt" --format csv "$table" > "$work/rebuilt.csv"
+diff "$work/distributed.csv" "$work/rebuilt.csv"
+python3 - "$work" <<'CHECK'
+import json, sys
+status = json.load(open(f"{sys.argv[1]}/status.json"))
+lanes = {lane["lane"]: lane.get("ready") for lane in status["broker"]["lanes"]}
+left = {name: ready for name, ready in lanes.items() if ready != 0}
+assert not left, f"messages are left on the queues: {left}"
+assert status["submissions"][0]["pending"] == 0 and status["submissions"][0]["items"] == 51, status
+order = open(f"{sys.argv[1]}/reconcile.txt").read()
+assert "all is in order" in order, order
+CHECK
 say "OK: $rows rows through RabbitMQ, S3 and two stage services equal those of score; $scored scored, 0 pending"

@@ -85,6 +85,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Hold SRC, submissions, rows and artifacts against each other, and mend what differs
     Reconcile(ReconcileArgs),
+    /// New rules for readings that were made already, without images and networks
+    Rescore(RescoreArgs),
     /// Make the tables of a lake anew from its artifacts
     Rebuild(RebuildArgs),
     /// Check, print or describe the settings
@@ -476,6 +478,30 @@ pub struct ReconcileArgs {
     /// Mend what can be mended; needs the broker.
     #[arg(long)]
     pub repair: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  cp -r pipelines/vfa-unet pipelines/vfa-unet-bands      # then edit name, version and [category] of its pipeline.toml\n  \
+aortica rescore --lake lake --from vfa-unet --pipeline vfa-unet-bands\n\n\
+The new rows stand beside the old ones, under the fingerprint that a worker of the new pipeline would write; excluded and failed\n\
+items are carried over. Submissions are written for the new fingerprint, so that `score` or `submit` open only what is new.\n\
+Artifacts hold what was found, not the networks' probabilities: [category] and [review] can change; any other difference (tie rule,\n\
+extent, midline, thresholds, networks) is refused with its reason, and needs the images to be scored again.",
+    after_long_help = EXIT_CODES)]
+pub struct RescoreArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// Pipeline that made the readings, by name or folder.
+    #[arg(long, value_name = "NAME|DIR")]
+    pub from: String,
+    /// Pipeline whose rules they shall have, by name or folder.
+    #[arg(long, value_name = "NAME|DIR")]
+    pub pipeline: String,
+    /// What computed the networks of the readings, as in their fingerprint: cpu, cuda.
+    #[arg(long, value_name = "PROVIDER", default_value = "cpu")]
+    pub provider: String,
     #[arg(long)]
     pub json: bool,
 }

@@ -7,8 +7,9 @@
 use crate::committer::CommitReport;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
+use domain::Fingerprint;
 use domain::record::OutcomeRecord;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::Serialize;
@@ -63,6 +64,17 @@ impl Lake {
         Ok(rebuilt)
     }
 
+    /// Every outcome of a fingerprint among the artifacts, in no order; `None` for one that cannot be read, or whose
+    /// reading is gone.
+    pub fn outcomes(&self, fingerprint: &Fingerprint) -> impl Stream<Item = Result<Option<OutcomeRecord>>> + '_ {
+        let keys = self.outcomes_below(&self.paths().artifacts().join(fingerprint.as_str()));
+        let reads = keys.map(move |key| async move { self.read_outcome(&key?).await }).buffer_unordered(READS);
+        reads.map_ok(|read| match read {
+            Read::Record(record) => Some(*record),
+            Read::WithoutReading | Read::Unreadable => None,
+        })
+    }
+
     /// Keys of the outcome objects below a prefix.
     pub(crate) fn outcomes_below(&self, prefix: &Path) -> BoxStream<'static, Result<Path>> {
         let paths = self.paths().clone();
@@ -78,7 +90,7 @@ impl Lake {
     /// Reads outcome objects and folds what they say.
     pub(crate) async fn fold_outcomes(
         &self,
-        keys: impl futures::Stream<Item = Result<Path>>,
+        keys: impl Stream<Item = Result<Path>>,
         rebuilt: &mut Rebuilt,
         done: &mut impl FnMut(u64),
     ) -> Result<()> {

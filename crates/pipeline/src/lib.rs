@@ -19,6 +19,7 @@
 //! commit::commit(lake, broker, CommitOptions, cancel) -> CommitterReport
 //! status::status(lake, broker, submissions, now_us) -> Status
 //! reconcile::reconcile(source, lake, jobs: Option<Queue<Job>>, ReconcileOptions, cancel) -> ReconcileReport
+//! rescore::rescore(lake, Rescoring, cancel) -> RescoreReport
 //! replay::replay(lake, jobs: Queue<Job>, ReplayOptions, cancel) -> ReplayReport
 //! ```
 //!
@@ -39,6 +40,7 @@ pub mod progress;
 pub mod queue;
 pub mod reconcile;
 pub mod replay;
+pub mod rescore;
 pub mod run;
 #[cfg(test)]
 mod schema_tests;

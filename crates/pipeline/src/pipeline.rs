@@ -89,6 +89,10 @@ impl Pipeline {
         &self.shape
     }
 
+    pub fn shape_digest(&self) -> Digest {
+        self.shape_digest
+    }
+
     /// Manifest of the network that names vertebral corners.
     pub fn locate(&self) -> &ModelManifest {
         &self.locate.chosen

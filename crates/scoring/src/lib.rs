@@ -12,6 +12,7 @@ pub mod midline;
 pub mod quality;
 pub mod read;
 pub mod region;
+pub mod rescore;
 pub mod rules;
 pub mod segments;
 pub mod shape;

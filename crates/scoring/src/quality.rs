@@ -109,21 +109,7 @@ pub fn summarise(
     let segmentation = assessed.iter().sum::<f64>() / assessed.len().max(1) as f64;
     let confidence = spine.confidence.min(segmentation);
 
-    if spine.level_confidence < rules.flag_below_confidence {
-        flags.insert(0, QualityFlag::LevelNamingUncertain);
-    }
-    if confidence < rules.flag_below_confidence {
-        flags.insert(0, QualityFlag::LowConfidence);
-    }
-    let needs_eyes = |flag: &QualityFlag| {
-        matches!(
-            flag,
-            QualityFlag::LowConfidence
-                | QualityFlag::LevelNamingUncertain
-                | QualityFlag::ImplantSuspected
-                | QualityFlag::UnusualShape
-        )
-    };
+    raise_confidence_flags(flags, confidence, spine.level_confidence, rules);
     Summary {
         aac24,
         category: aac24.category(rules.categories),
@@ -134,8 +120,37 @@ pub fn summarise(
         length_pct: complete.then(|| 100.0 * f64::from(calcified_rows) / f64::from(rows.max(1))),
         confidence,
         level_confidence: spine.level_confidence,
-        flag_review: !complete || flags.iter().any(needs_eyes),
+        flag_review: needs_review(complete, flags),
     }
+}
+
+/// Puts the flags of confidence before the others.
+pub(crate) fn raise_confidence_flags(
+    flags: &mut Vec<QualityFlag>,
+    confidence: f64,
+    level_confidence: f64,
+    rules: &ScoringRules,
+) {
+    if level_confidence < rules.flag_below_confidence {
+        flags.insert(0, QualityFlag::LevelNamingUncertain);
+    }
+    if confidence < rules.flag_below_confidence {
+        flags.insert(0, QualityFlag::LowConfidence);
+    }
+}
+
+/// Whether a person should look: not all segments were assessed, or a flag asks for eyes.
+pub(crate) fn needs_review(complete: bool, flags: &[QualityFlag]) -> bool {
+    let needs_eyes = |flag: &QualityFlag| {
+        matches!(
+            flag,
+            QualityFlag::LowConfidence
+                | QualityFlag::LevelNamingUncertain
+                | QualityFlag::ImplantSuspected
+                | QualityFlag::UnusualShape
+        )
+    };
+    !complete || flags.iter().any(needs_eyes)
 }
 
 #[cfg(test)]
