@@ -123,11 +123,11 @@ pub struct DeviceChoice {
     pub precision: Option<crate::settings::NetworkPrecision>,
 }
 
-/// What the workers compute with that shall read.
+/// What the readings that are asked for are computed with, in other processes.
 #[derive(Args, Clone)]
 pub struct ReaderChoice {
-    /// What computes the networks of the workers that shall read, `cpu` or `cuda`; default: as the settings say. GPUs round
-    /// differently, so it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
+    /// What computes the networks of the readings, `cpu` or `cuda`; default: as the settings say. GPUs round differently, so
+    /// it is a part of the fingerprint, and workers leave jobs of another fingerprint alone.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// The form of their networks, likewise.
@@ -499,9 +499,8 @@ pub struct RescoreArgs {
     /// Pipeline whose rules they shall have, by name or folder.
     #[arg(long, value_name = "NAME|DIR")]
     pub pipeline: String,
-    /// What computed the networks of the readings, as in their fingerprint: cpu, cuda.
-    #[arg(long, value_name = "PROVIDER", default_value = "cpu")]
-    pub provider: String,
+    #[command(flatten)]
+    pub readers: ReaderChoice,
     #[arg(long)]
     pub json: bool,
 }

@@ -58,7 +58,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Status(args) => return commands::status::run(args, &settings),
         Command::Replay(args) => return commands::replay::run(args, &settings),
         Command::Reconcile(args) => return commands::reconcile::run(args, &settings),
-        Command::Rescore(args) => return commands::rescore::run(args),
+        Command::Rescore(args) => return commands::rescore::run(args, &settings),
         Command::Rebuild(args) => return commands::rebuild::run(args),
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,

@@ -148,10 +148,15 @@ async fn served(
     Err(first_answer.map_or_else(|| misconfigured("a network has no form"), Into::into))
 }
 
-/// The fingerprint of readings that are computed as the settings ask for.
-pub fn fingerprint(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<Fingerprint> {
+/// The provider of readings that are computed as the settings ask for.
+pub fn provider(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<String> {
     let on = |manifest: &ModelManifest| settings.networks.form(manifest.name()).map(|choice| choice.device);
-    Ok(pipeline.fingerprint(&joined(on(pipeline.locate())?, on(pipeline.segment())?)))
+    Ok(joined(on(pipeline.locate())?, on(pipeline.segment())?))
+}
+
+/// Their fingerprint.
+pub fn fingerprint(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<Fingerprint> {
+    Ok(pipeline.fingerprint(&provider(pipeline, settings)?))
 }
 
 /// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.

@@ -3,16 +3,21 @@
 use crate::cli::{PipelineChoice, RescoreArgs};
 use crate::commands::distributed::block_on;
 use crate::exit::EXIT_STOPPED;
+use crate::settings::Settings;
 use crate::{signals, wiring};
 use pipeline::rescore::{Rescoring, rescore};
 
-pub fn run(args: &RescoreArgs) -> anyhow::Result<u8> {
+pub fn run(args: &RescoreArgs, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = settings.clone();
+    wiring::choose_readers(&mut settings, &args.readers);
+    let settings = &settings;
     block_on(2, async {
         let cancel = signals::stop_on_signal();
-        let choose = |name: &String| wiring::pipeline(&PipelineChoice { pipeline: name.clone() });
+        let choose = |name: &String| wiring::pipeline(&PipelineChoice { pipeline: name.clone() }, settings);
         let (old, new) = (choose(&args.from)?, choose(&args.pipeline)?);
         let lake = wiring::open_lake(&args.lake.lake).await?;
-        let rescoring = Rescoring { old: &old, new: &new, provider: &args.provider };
+        let provider = wiring::provider(&old, settings)?;
+        let rescoring = Rescoring { old: &old, new: &new, provider: &provider };
         let report = rescore(&lake, rescoring, &cancel).await?;
         if args.json {
             println!("{}", serde_json::to_string(&report)?);
