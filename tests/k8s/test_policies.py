@@ -7,14 +7,16 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 import urllib.parse
+import urllib.request
 
-from k8s import AORTICA, TOP
+from k8s import AORTICA, TOP, source
 
 sys.path.insert(0, str(TOP / "tests/services"))
 from s3_put import send  # noqa: E402
@@ -133,24 +135,48 @@ class Policies(unittest.TestCase):
         # The tables are the committer's to make.
         message = self.role("worker", "worker", f"--lake={LAKE}", "--threads=1", code=3)
         self.assertNotIn(SECRET, message)
-        with self.in_background("commit", "commit", f"--lake={LAKE}") as committer:
+        with self.in_background("commit", "commit", f"--lake={LAKE}", "--http=127.0.0.1:0") as committer:
             first = "study/instances/_delta_log/00000000000000000000.json"
             give_up = time.monotonic() + 60
             while self.status("commit", "GET", "aortica-lake", first) != 200:
                 waiting = committer.poll() is None and time.monotonic() < give_up
                 self.assertTrue(waiting, (self.folder / "commit.log").read_text())
                 time.sleep(0.1)
-            with self.in_background("worker", "worker", f"--lake={LAKE}", "--threads=2"):
+            with self.in_background("worker", "worker", f"--lake={LAKE}", "--threads=2", "--http=127.0.0.1:0"):
                 submitted = json.loads(self.role("submit", "submit", "s3://aortica-images/a", f"--lake={LAKE}", "--json"))
                 self.assertGreaterEqual(submitted["published"], 3)
                 # A second committer sees the end, and two are safe.
                 done = self.role("commit", "commit", f"--lake={LAKE}", f"--until-complete={submitted['submission']}")
                 self.assertIn('"pending":0', done)
+                self.check_metrics(submitted["published"])
         rows = self.role("reader", "query", f"--lake={LAKE}", "--format=csv",
                          "SELECT count(*) FROM readings WHERE status IN ('scored', 'excluded')")
         self.assertEqual(rows.split()[-1], str(submitted["published"]))
         self.refused_by_the_store()
         self.refused_by_the_broker()
+
+    def check_metrics(self, jobs):
+        """What alarms rest on is there once a study has gone through."""
+        # A record may be committed before its job is acknowledged.
+        give_up = time.monotonic() + 30
+        while self.metrics("worker")["aortica_jobs_total"]["acknowledged"] != jobs:
+            self.assertLess(time.monotonic(), give_up)
+            time.sleep(0.1)
+        worker, committer = self.metrics("worker"), self.metrics("commit")
+        self.assertEqual(worker["aortica_step_seconds_count"]["publish"], jobs)
+        lanes = set(re.findall(r'=> "([\w.]+)"', source("crates/pipeline/src/queue/topology.rs")))
+        self.assertEqual(set(committer["aortica_lane_depth"]), lanes)
+        self.assertEqual(committer["aortica_lane_depth"]["jobs.dead"], 0)
+
+    def metrics(self, role):
+        """Series with one label: name -> label's value -> number."""
+        (address,) = re.findall(r"health and metrics on (http://\S+)", (self.folder / f"{role}.log").read_text())
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        found = {}
+        with direct.open(f"{address}/metrics", timeout=30) as answer:
+            for series, value, number_ in re.findall(r'^(\w+)\{\w+="([^"]*)"\} (\S+)$', answer.read().decode(), re.MULTILINE):
+                found.setdefault(series, {})[value] = float(number_)
+        return found
 
     def refused_by_the_store(self):
         keys = {"images": "a/x", "tables": "study/results/_delta_log/00000000000000000000.json",
