@@ -251,6 +251,24 @@ class Program(unittest.TestCase):
         self.assertNotIn("command", container, "the image names the program")
 
     @each_container
+    def test_the_program_takes_the_arguments(self, overlay, document, template, container):
+        """With nothing behind them, a role comes as far as the first thing that is missing: broker or certificate."""
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (folder / "images").mkdir()
+            (folder / "settings.toml").write_text(config_map(overlay, "aortica-settings")["settings.toml"])
+            site = {"SOURCE": str(folder / "images"), "LAKE": str(folder / "lake")}
+            here = [re.sub(r"\$\((\w+)\)", lambda found: site[found[1]], argument) for argument in container["args"]]
+            here = [re.sub(r"0\.0\.0\.0:\d+", "127.0.0.1:0", argument) for argument in here]
+            here = [argument.replace("/etc/aortica", str(folder)) for argument in here]
+            here = [argument.replace("/usr/share/aortica/pipelines", "pipelines") for argument in here]
+            clean = {k: v for k, v in os.environ.items() if not k.startswith(("AORTICA_AMQP", "AORTICA_STAGE", "AWS_"))}
+            done = subprocess.run([AORTICA, *here], cwd=TOP, env=clean, capture_output=True, text=True, timeout=60)
+        missing = "TLS file /run/secrets/aortica/stage-tls/" if here[0] == "infer" else "no broker: set AORTICA_AMQP_URL"
+        self.assertIn(missing, done.stderr)
+        self.assertEqual(done.returncode, 3)
+
+    @each_container
     def test_every_variable_is_one_that_the_program_reads(self, overlay, document, template, container):
         text = source("crates/aortica/src/environment.rs")
         plain, secrets = (set(re.findall(rf'{call}\("(\w+)"\)', text)) for call in ["variable", "secret"])

@@ -1,20 +1,21 @@
 """The policies against real servers: a study goes through with one identity a role, and what a role has no business with
 is refused. Needs RabbitMQ and Ceph RGW (tests/services); CI requires them."""
 
-import concurrent.futures
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 import urllib.parse
+import urllib.request
 
-from k8s import AORTICA, TOP
+from k8s import AORTICA, TOP, source
 
 sys.path.insert(0, str(TOP / "tests/services"))
 from s3_put import send  # noqa: E402
@@ -42,9 +43,9 @@ class Policies(unittest.TestCase):
             cls.start()
         except subprocess.CalledProcessError as error:
             if os.environ.get("CI") == "true":
-                raise
+                raise AssertionError(f"{error}: {error.stderr}") from error
             cls.doClassCleanups()
-            raise unittest.SkipTest(f"RabbitMQ or Ceph RGW cannot be had here; CI requires them: {error.stderr}")
+            raise unittest.SkipTest(f"RabbitMQ or Ceph RGW cannot be had here; CI requires them: {error}: {error.stderr}")
 
     @classmethod
     def start(cls):
@@ -55,10 +56,9 @@ class Policies(unittest.TestCase):
             return subprocess.run([path, "start", folder, *arguments], check=True, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True).stdout
 
-        with concurrent.futures.ThreadPoolExecutor() as both:
-            amqp = both.submit(service, "rabbitmq.sh")
-            printed = both.submit(service, "s3.sh", "aortica-images", "aortica-lake").result()
-            cls.amqp = amqp.result().strip()
+        # One after the other: each installs its packages where they are missing, and apt serves one at a time.
+        cls.amqp = service("rabbitmq.sh").strip()
+        printed = service("s3.sh", "aortica-images", "aortica-lake")
         cls.owner = dict(pair.split("=", 1) for line in printed.splitlines() for pair in line.removeprefix("export ").split())
         cls.make_users()
         put = [sys.executable, str(TOP / "tests/services/s3_put.py")]
@@ -76,14 +76,14 @@ class Policies(unittest.TestCase):
         control = cls.folder / "rabbitmqctl"
         control.write_text(f'#!/bin/sh\n. {cls.folder}/rabbitmq.sh/env\nexec /usr/lib/rabbitmq/bin/rabbitmqctl "$@"\n')
         control.chmod(0o755)
-        commands = [[control, "--quiet", "add_user", f"aortica-{role}", SECRET]
-                    for role in ["submit", "worker", "commit", "monitor"]]
-        commands += [["radosgw-admin", "-c", f"{cls.folder}/s3.sh/ceph.conf", "-n", "client.rgw", "user", "create",
-                      f"--uid={role}", f"--display-name={role}", f"--access-key={role}", f"--secret={SECRET}"]
-                     for role in ROLES]
-        with concurrent.futures.ThreadPoolExecutor() as together:
-            for done in together.map(lambda command: subprocess.run(command, capture_output=True, text=True), commands):
-                done.check_returncode()
+        def run(*command):
+            subprocess.run(command, check=True, capture_output=True, text=True)
+
+        for role in ["submit", "worker", "commit", "monitor"]:
+            run(control, "--quiet", "add_user", f"aortica-{role}", SECRET)
+        for role in ROLES:
+            run("radosgw-admin", "-c", f"{cls.folder}/s3.sh/ceph.conf", "-n", "client.rgw", "user", "create", f"--uid={role}",
+                f"--display-name={role}", f"--access-key={role}", f"--secret={SECRET}")
         subprocess.run([TOP / "k8s/policies/rabbitmq.sh", "/", "aortica"], check=True,
                        env={**os.environ, "RABBITMQCTL": str(control)})
 
@@ -133,24 +133,48 @@ class Policies(unittest.TestCase):
         # The tables are the committer's to make.
         message = self.role("worker", "worker", f"--lake={LAKE}", "--threads=1", code=3)
         self.assertNotIn(SECRET, message)
-        with self.in_background("commit", "commit", f"--lake={LAKE}") as committer:
+        with self.in_background("commit", "commit", f"--lake={LAKE}", "--http=127.0.0.1:0") as committer:
             first = "study/instances/_delta_log/00000000000000000000.json"
             give_up = time.monotonic() + 60
             while self.status("commit", "GET", "aortica-lake", first) != 200:
                 waiting = committer.poll() is None and time.monotonic() < give_up
                 self.assertTrue(waiting, (self.folder / "commit.log").read_text())
                 time.sleep(0.1)
-            with self.in_background("worker", "worker", f"--lake={LAKE}", "--threads=2"):
+            with self.in_background("worker", "worker", f"--lake={LAKE}", "--threads=2", "--http=127.0.0.1:0"):
                 submitted = json.loads(self.role("submit", "submit", "s3://aortica-images/a", f"--lake={LAKE}", "--json"))
                 self.assertGreaterEqual(submitted["published"], 3)
                 # A second committer sees the end, and two are safe.
                 done = self.role("commit", "commit", f"--lake={LAKE}", f"--until-complete={submitted['submission']}")
                 self.assertIn('"pending":0', done)
+                self.check_metrics(submitted["published"])
         rows = self.role("reader", "query", f"--lake={LAKE}", "--format=csv",
                          "SELECT count(*) FROM readings WHERE status IN ('scored', 'excluded')")
         self.assertEqual(rows.split()[-1], str(submitted["published"]))
         self.refused_by_the_store()
         self.refused_by_the_broker()
+
+    def check_metrics(self, jobs):
+        """What alarms rest on is there once a study has gone through."""
+        # A record may be committed before its job is acknowledged.
+        give_up = time.monotonic() + 30
+        while self.metrics("worker")["aortica_jobs_total"]["acknowledged"] != jobs:
+            self.assertLess(time.monotonic(), give_up)
+            time.sleep(0.1)
+        worker, committer = self.metrics("worker"), self.metrics("commit")
+        self.assertEqual(worker["aortica_step_seconds_count"]["publish"], jobs)
+        lanes = set(re.findall(r'=> "([\w.]+)"', source("crates/pipeline/src/queue/topology.rs")))
+        self.assertEqual(set(committer["aortica_lane_depth"]), lanes)
+        self.assertEqual(committer["aortica_lane_depth"]["jobs.dead"], 0)
+
+    def metrics(self, role):
+        """Series with one label: name -> label's value -> number."""
+        (address,) = re.findall(r"health and metrics on (http://\S+)", (self.folder / f"{role}.log").read_text())
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        found = {}
+        with direct.open(f"{address}/metrics", timeout=30) as answer:
+            for series, value, number_ in re.findall(r'^(\w+)\{\w+="([^"]*)"\} (\S+)$', answer.read().decode(), re.MULTILINE):
+                found.setdefault(series, {})[value] = float(number_)
+        return found
 
     def refused_by_the_store(self):
         keys = {"images": "a/x", "tables": "study/results/_delta_log/00000000000000000000.json",
