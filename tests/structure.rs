@@ -17,6 +17,34 @@ fn pure_crates_know_no_io_and_no_runtime() {
     }
 }
 
+/// Every .rs file of a folder and below, but not in `except`.
+fn sources(folder: &std::path::Path, except: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()) {
+        if path.is_dir() && !path.ends_with(except) {
+            found.extend(sources(&path, except));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn statistics_are_pure_outside_of_their_sql() {
+    for banned in ["tokio", "object_store", "lapin", "ort", "tonic", "futures", "arrow", "parquet"] {
+        assert!(!dependencies("statistics").iter().any(|d| d == banned), "statistics must not depend on {banned}");
+    }
+    let files = sources(&repository().join("crates/statistics/src"), "sql");
+    assert!(files.len() > 20, "the pure part is there");
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for banned in ["datafusion", "std::fs", "std::io", "std::net", "async fn", ".await"] {
+            assert!(!text.contains(banned), "{} uses {banned}", path.display());
+        }
+    }
+}
+
 #[test]
 fn heavy_dependencies_stay_behind_their_fence() {
     let fences = [
@@ -25,6 +53,7 @@ fn heavy_dependencies_stay_behind_their_fence() {
         ("lapin", "pipeline"),
         ("deltalake-core", "lake"),
         ("hayro-jpeg2000", "imaging"),
+        ("statrs", "statistics"),
     ];
     for entry in std::fs::read_dir(repository().join("crates")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();

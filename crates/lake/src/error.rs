@@ -111,12 +111,24 @@ fn fault_by_source(error: &(dyn std::error::Error + 'static)) -> Fault {
         if let Some(store) = error.downcast_ref::<object_store::Error>() {
             return store_fault(store);
         }
+        // The library of the tables hides the store's error from those who ask for the source.
+        if let Some(store) = error.downcast_ref::<buoyant_kernel::Error>().and_then(of_kernel) {
+            return store_fault(store);
+        }
         if error.downcast_ref::<std::io::Error>().is_some() {
             return Fault::Transient { retry_after: None };
         }
         next = error.source();
     }
     Fault::Bug
+}
+
+fn of_kernel(error: &buoyant_kernel::Error) -> Option<&object_store::Error> {
+    match error {
+        buoyant_kernel::Error::ObjectStore(store) => Some(store),
+        buoyant_kernel::Error::Backtraced { source, .. } => of_kernel(source),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +143,10 @@ mod tests {
         assert_eq!(Error::store("listing")(denied()).fault(), Misconfigured);
         let delta = DeltaTableError::ObjectStore { source: gone() };
         assert_eq!(Error::delta("committing")(delta).fault(), Fault::Transient { retry_after: None });
+        let below = buoyant_kernel::Error::from(denied());
+        assert_eq!(Error::delta("opening")(DeltaTableError::KernelError(below)).fault(), Misconfigured);
+        let query = DataFusionError::External(Box::new(DeltaTableError::ObjectStore { source: denied() }));
+        assert_eq!(Error::QueryFailed(Box::new(query)).fault(), Misconfigured);
         let parquet = parquet::errors::ParquetError::External(Box::new(gone()));
         assert_eq!(Error::parquet("reading")(parquet).fault(), Fault::Transient { retry_after: None });
         assert_eq!(Error::delta("committing")(DeltaTableError::NoSchema).fault(), Fault::Bug);

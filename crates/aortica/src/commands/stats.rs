@@ -393,7 +393,7 @@ fn flow(args: &StatsArgs, fingerprint: &str) -> String {
         "SELECT step, n FROM (
              SELECT 0 AS place, 'items received' AS step, count(*) AS n {items}
              UNION ALL SELECT CASE status WHEN 'failed' THEN 1 WHEN 'excluded' THEN 2 ELSE 3 END,
-                 concat(status, coalesce(concat(': ', fail_reason), '')), count(*) {items} GROUP BY status, fail_reason
+                 CASE WHEN fail_reason IS NULL THEN status ELSE concat(status, ': ', fail_reason) END, count(*) {items} GROUP BY status, fail_reason
              UNION ALL SELECT 5, 'participants with a primary image', count(*) FROM scored_participants
              UNION ALL SELECT 6, 'participants with all segments assessed', count(aac24_total) FROM scored_participants{linked}
              UNION ALL SELECT 8, 'participants analysed', count(aac24_total) FROM participants)

@@ -3,7 +3,8 @@
 use super::answer::Answer;
 use super::of_rows::{FUNCTIONS, Function};
 use super::refused;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray};
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
@@ -98,8 +99,10 @@ impl Accumulator for Gathered {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let numbers: Vec<ScalarValue> = self.numbers.iter().map(|v| ScalarValue::Float64(Some(*v))).collect();
-        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(&numbers, &DataType::Float64))])
+        let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+        let numbers = Float64Array::from(std::mem::take(&mut self.numbers));
+        let list = ListArray::try_new(item, OffsetBuffer::from_lengths([numbers.len()]), Arc::new(numbers), None)?;
+        Ok(vec![ScalarValue::List(Arc::new(list))])
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
