@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The mission in one thin slice: 50 simulated images go through a private RabbitMQ and an S3 server, one stage service for
-# each network, one worker and one committer; the table must equal the one that `aortica score` makes alone.
+# each network, one worker and one committer; the table must equal the one that `aortica score` makes alone. Then the roles that
+# look after a lake, and notifications of a bucket, on the same servers.
 # Everything runs on loopback, on free ports, in one folder; everything that is started is stopped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -27,7 +28,7 @@ trap finish EXIT
 say() { echo "smoke: $*"; }
 
 say "starting RabbitMQ and Ceph RGW"
-if ! url=$($services/rabbitmq.sh start "$work/rabbitmq") || ! s3=$($services/s3.sh start "$work/s3" images lake); then
+if ! url=$($services/rabbitmq.sh start "$work/rabbitmq") || ! s3=$($services/s3.sh start "$work/s3" images lake told); then
     [ "${CI:-}" = true ] && exit 1
     say "SKIPPED: the servers cannot be had here (see above); CI requires them"
     exit 0
@@ -105,4 +106,36 @@ assert status["submissions"][0]["pending"] == 0 and status["submissions"][0]["it
 order = open(f"{sys.argv[1]}/reconcile.txt").read()
 assert "all is in order" in order, order
 CHECK
+say "following what a bucket tells: names with spaces and plus signs, objects elsewhere"
+( . "$work/rabbitmq/env"; /usr/lib/rabbitmq/bin/rabbitmqctl -q eval \
+    'rabbit_exchange:declare(rabbit_misc:r(<<"/">>, exchange, <<"bucket-events">>), topic, true, false, false, [], <<"smoke">>).' ) > "$work/exchange.log"
+python3 $services/s3_notify.py told bucket-events "$url"
+$aortica --settings "$work/settings.toml" submit s3://told/cohort --lake s3://lake/study --events --exchange bucket-events --every 1 \
+    > "$work/events.out" 2>"$work/events.log" &
+events=$!
+pids+=($events)
+told() { # python expression of the status `s`
+    run status --lake s3://lake/study --json | python3 -c "import json, sys; s = json.load(sys.stdin); sys.exit(0 if $1 else 1)"
+}
+settled() { # python expression of the status, awaited for a minute
+    for _ in $(seq 120); do told "$1" && return; sleep 0.5; done
+    echo "never came: $1" >&2
+    return 1
+}
+settled 'any(l["lane"] == "events" and l.get("consumers") == 1 for l in s["broker"]["lanes"])'
+mkdir "$work/told"
+for name in "a film (1).dcm" "b+c.dcm" "d.dcm"; do printf '%s' "$name" > "$work/told/$name"; done
+python3 $services/s3_put.py folder "$work/told" told elsewhere
+python3 $services/s3_put.py folder "$work/told" told cohort
+# the first submission has 51 items
+settled 'sum(t["items"] for t in s["submissions"]) == 54'
+kill -TERM "$events"
+wait "$events"
+grep -q '"elsewhere":3' "$work/events.out" || { cat "$work/events.out" >&2; exit 1; }
+# no committer runs: what the worker has told lies on the queue and among the artifacts
+settled 'next(l for l in s["broker"]["lanes"] if l["lane"] == "records")["ready"] == 3'
+run reconcile s3://told/cohort --lake s3://lake/study --repair --json > "$work/repaired.json"
+python3 -c 'import json, sys; assert json.load(sys.stdin)["repaired"]["rows"]["instances_added"] == 3' < "$work/repaired.json"
+run reconcile s3://told/cohort --lake s3://lake/study > "$work/reconcile-told.txt"
+grep -q "all is in order" "$work/reconcile-told.txt" || { cat "$work/reconcile-told.txt" >&2; exit 1; }
 say "OK: $rows rows through RabbitMQ, S3 and two stage services equal those of score; $scored scored, 0 pending"

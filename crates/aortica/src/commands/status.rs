@@ -132,7 +132,7 @@ fn submission(out: &mut String, shown: &SubmissionStatus) -> std::fmt::Result {
     if tally.pending > 0 {
         let left = match left_s {
             Some(seconds) => format!("about {} left", plain_duration(Duration::from_secs(*seconds))),
-            None => "nothing came in the last ten minutes".to_owned(),
+            None => "no row in the last ten minutes".to_owned(),
         };
         writeln!(out, "  {rate_per_s:.1} rows/s, {left}")?;
     }
