@@ -1,7 +1,8 @@
 //! The roles that look after a lake, as a user runs them: no broker, no network.
 
 use std::path::Path;
-use tests::{cohort, query, run, stdout, table, text};
+use std::process::Stdio;
+use tests::{aortica, cohort, query, run, stdout, table, text};
 
 const LEDGER: &str = "SELECT * FROM ledger ORDER BY submission, item_id";
 
@@ -130,4 +131,24 @@ fn readings_get_other_bands_without_their_images() {
         ),
     );
     assert!(wrong.ends_with("0\n"), "{wrong}");
+}
+
+#[test]
+fn a_role_that_waits_for_its_broker_leaves_at_the_first_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    // Something that takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://guest:guest@{}", silent.local_addr().unwrap());
+    let mut role = aortica(&["commit", "--lake", text(&lake)])
+        .env("AORTICA_AMQP_URL", url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (_connection, _) = silent.accept().unwrap();
+    let signalled =
+        std::process::Command::new("sh").args(["-c", &format!("kill -TERM {}", role.id())]).status().unwrap();
+    assert!(signalled.success());
+    assert_eq!(role.wait().unwrap().code(), Some(130));
 }

@@ -5,8 +5,8 @@
 # the password). QUEUE_NAME is the setting queue.name. Run it on a node of the broker.
 #
 #                 configure            write to        read from
-#   submit        its own queues       the default     jobs, jobs.retry.*, records
-#   worker        its own queues       exchange        jobs, jobs.retry.*, records
+#   submit        its own queues       the default     events, jobs, jobs.retry.*, records
+#   worker        its own queues       exchange        events, jobs, jobs.retry.*, records
 #   commit        its own queues                       the same and jobs.dead
 #   monitor       nothing, and the tag `monitoring`: depths by the management page, for KEDA and people
 #
@@ -18,7 +18,7 @@ set -euo pipefail
 vhost=$1
 name=${2//./\\.}
 rabbitmqctl=${RABBITMQCTL:-rabbitmqctl}
-declared="jobs|jobs\\.retry\\.[0-9]+s|records"
+declared="events|jobs|jobs\\.retry\\.[0-9]+s|records"
 
 permissions() { # user configure write read
     $rabbitmqctl --quiet set_permissions --vhost "$vhost" "$@"

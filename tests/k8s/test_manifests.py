@@ -359,7 +359,7 @@ class Selectors(unittest.TestCase):
                 self.assertEqual(option_port(found[0][1], "--grpc"), opened["grpc"])
 
     def test_stage_urls_are_services_and_names_of_networks(self):
-        models = {path.stem for path in (TOP / "pipelines/vfa-unet").glob("*.onnx")}
+        models = {path.name.split(".")[0] for path in (TOP / "pipelines/vfa-unet").glob("*.onnx")}
         for overlay in OVERLAYS:
             served = {}
             for document, _, container in containers(overlay):

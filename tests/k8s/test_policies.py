@@ -184,7 +184,7 @@ class Policies(unittest.TestCase):
         allowed = {
             ("submit", "GET"): {"images", "tables", "items"}, ("submit", "PUT"): {"items"}, ("submit", "DELETE"): {"items"},
             ("worker", "GET"): {"images", "tables", "artifacts"}, ("worker", "PUT"): {"artifacts"}, ("worker", "DELETE"): set(),
-            ("commit", "GET"): {"tables", "items"}, ("commit", "PUT"): {"conflicts"}, ("commit", "DELETE"): set(),
+            ("commit", "GET"): {"tables", "items", "artifacts"}, ("commit", "PUT"): {"conflicts", "artifacts"}, ("commit", "DELETE"): set(),
             ("reader", "GET"): {"tables", "artifacts"}, ("reader", "PUT"): set(), ("reader", "DELETE"): set(),
         }
         for (role, method), places in allowed.items():

@@ -84,7 +84,9 @@ stop() {
 }
 
 case $command in
-    start) start "$@" ;;
+    # One start in some dozens did not come up in time; a second one, from nothing, has so far.
+    start) "$0" start-once "$dir" "$@" || { stop; rm -rf "$dir"; "$0" start-once "$dir" "$@"; } ;;
+    start-once) start "$@" ;;
     stop) stop ;;
     *) echo "s3.sh start DIR BUCKET.. | s3.sh stop DIR" >&2; exit 2 ;;
 esac

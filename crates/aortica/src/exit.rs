@@ -33,6 +33,11 @@ pub fn misconfigured(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Misconfigured(message.into()))
 }
 
+/// A signal came before there was anything to finish.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
 /// Stopped by a signal.
 pub const EXIT_STOPPED: u8 = 130;
 

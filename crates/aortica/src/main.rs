@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     logging::start(&cli);
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<exit::Stopped>() => ExitCode::from(exit::EXIT_STOPPED),
         Err(error) => {
             eprintln!("aortica: {error:#}");
             ExitCode::from(exit::fault_of(&error).exit_code())

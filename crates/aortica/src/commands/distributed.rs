@@ -1,7 +1,7 @@
 //! `aortica submit`, `worker`, `commit`: the same steps as `score`, through RabbitMQ.
 
 use crate::cli::{CommitArgs, SubmitArgs, WorkerArgs};
-use crate::exit::{EXIT_STOPPED, misconfigured};
+use crate::exit::{EXIT_STOPPED, Stopped, misconfigured};
 use crate::settings::Settings;
 use crate::wiring::{self, StepParts};
 use crate::{environment, health, signals};
@@ -9,7 +9,7 @@ use pipeline::commit::CommitOptions;
 use pipeline::events::EventOptions;
 use pipeline::metrics::Metrics;
 use pipeline::queue::amqp::{AmqpBroker, AmqpSettings};
-use pipeline::queue::{Broker, Queue, topology::Lane};
+use pipeline::queue::{Queue, topology::Lane};
 use pipeline::submit::SubmitOptions;
 use pipeline::worker::WorkerOptions;
 use pipeline::{BatchLimits, Source};
@@ -18,6 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How often a committer looks at the depths of the queues, for its metrics.
 const DEPTHS_EVERY: Duration = Duration::from_secs(15);
@@ -25,9 +26,17 @@ const DEPTHS_EVERY: Duration = Duration::from_secs(15);
 /// How long a role lets the broker be away.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(300);
 
-pub(super) async fn broker(settings: &Settings, role: &str) -> anyhow::Result<Arc<dyn Broker>> {
+/// The broker, waited for while it is away, or until a signal says to stop.
+pub(super) async fn broker(
+    settings: &Settings,
+    role: &str,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Arc<AmqpBroker>> {
     let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
-    Ok(Arc::new(AmqpBroker::connect(amqp).await?))
+    tokio::select! {
+        connected = AmqpBroker::connect(amqp) => Ok(Arc::new(connected?)),
+        () = cancel.cancelled() => Err(Stopped.into()),
+    }
 }
 
 fn no_broker() -> anyhow::Error {
@@ -70,7 +79,7 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let cancel = signals::stop_on_signal();
         let pipeline = wiring::pipeline(&args.pipeline, settings)?;
         Source::open(&args.source, wiring::stores()?, None).await?;
-        let jobs = Queue::new(broker(settings, "submit").await?, Lane::Jobs);
+        let jobs = Queue::new(broker(settings, "submit", &cancel).await?, Lane::Jobs);
         let key = wiring::key(settings, &args.lake.lake)?;
         let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key))).await?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
@@ -103,8 +112,7 @@ async fn follow(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
     let served = health::serve(args.http, registry, cancel.clone()).await?;
     let pipeline = wiring::pipeline(&args.pipeline, settings)?;
     let source = Source::open(&args.source, wiring::stores()?, None).await?;
-    let amqp = amqp_settings(settings, "submit", RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
-    let broker = AmqpBroker::connect(amqp).await?;
+    let broker = broker(settings, "submit", &cancel).await?;
     if let Some(exchange) = &args.exchange {
         broker.bind_events(exchange, &args.routing_key).await?;
     }
@@ -116,7 +124,7 @@ async fn follow(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         every: Duration::from_secs(args.every),
         metrics,
     };
-    let report = ::pipeline::events::follow(&source, &lake, Arc::new(broker), &options, &cancel).await?;
+    let report = ::pipeline::events::follow(&source, &lake, broker, &options, &cancel).await?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(0)
 }
@@ -132,7 +140,7 @@ pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let pipeline = wiring::pipeline(&args.pipeline, settings)?;
-        let broker = broker(settings, "worker").await?;
+        let broker = broker(settings, "worker", &cancel).await?;
         let networks = wiring::networks(pipeline, &args.stages, threads, settings).await?;
         let key = wiring::key(settings, &args.lake.lake)?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
@@ -153,7 +161,7 @@ pub fn commit(args: &CommitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
-        let broker = broker(settings, "commit").await?;
+        let broker = broker(settings, "commit", &cancel).await?;
         served.ready();
         let options = CommitOptions {
             batch: BatchLimits {
