@@ -26,6 +26,9 @@ DAY_S = 86_400
 # Stage services are given so many cores that their share of busy time stays below this.
 BUSY_MAX = 0.85
 
+# The reading of an image, then what became of its item: the second is put when the first is there.
+PUTS = 2
+
 
 @dataclass(frozen=True)
 class Station:
@@ -83,7 +86,7 @@ def cluster(options, times, workers, locate_cores, segment_cores):
         # A job taken and acknowledged, a record published, taken and acknowledged.
         Station("broker", 2 / options.broker_messages_per_s, 1),
     ]
-    waits_s = (options.get_ms + options.put_ms + options.confirm_ms) / 1000
+    waits_s = (options.get_ms + PUTS * options.put_ms + options.confirm_ms) / 1000
     rate, busy = solve(stations, waits_s, workers * options.prefetch)
     limit = 1 / times["commit"]
     images_per_s = min(rate, limit)
@@ -97,7 +100,7 @@ def cluster(options, times, workers, locate_cores, segment_cores):
 
 def matched(options, times, workers):
     """Stage cores as few as let the workers work: what they and the committer could do at best, at BUSY_MAX."""
-    waits_s = (options.get_ms + options.put_ms + options.confirm_ms) / 1000 + times["worker"] + times["locate"] + times["segment"]
+    waits_s = (options.get_ms + PUTS * options.put_ms + options.confirm_ms) / 1000 + times["worker"] + times["locate"] + times["segment"]
     wanted = min(workers * options.worker_cores / times["worker"], workers * options.prefetch / waits_s, 1 / times["commit"])
     cores = [max(1, math.ceil(wanted * times[name] / BUSY_MAX)) for name in ["locate", "segment"]]
     return cluster(options, times, workers, *cores)
@@ -107,7 +110,7 @@ def cost_per_million(options, of):
     """Dollars for a million images: the cluster's hours, and the store's requests."""
     cores = of.workers * options.worker_cores + of.locate_cores + of.segment_cores + options.other_cores
     hours = 1e6 / of.images_per_s / 3600
-    return hours * cores * options.core_hour + 1e6 * (options.put_price + options.get_price) / 1000
+    return hours * cores * options.core_hour + 1e6 * (PUTS * options.put_price + options.get_price) / 1000
 
 
 def arguments():
