@@ -43,7 +43,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 	@if [ ! -f $(DEMO)/cohort/truth.parquet ]; then \
 	  $(AORTICA) phantom --participants $(DEMO_PARTICIPANTS) --seed $(DEMO_SEED) --out $(DEMO)/cohort; fi
 	$(AORTICA) score $(DEMO)/cohort/images --lake $(DEMO)/lake --overlays $(DEMO)/overlays
-	$(AORTICA) query --lake $(DEMO)/lake "SELECT scanner_maker, count(*) AS images, count(aac24_total) AS scored, \
+	$(AORTICA) query --lake $(DEMO)/lake "SELECT scanner_maker, count(*) AS images, count(aac24_total) AS totals, \
 	  round(avg(aac24_total), 2) AS mean_aac24, sum(CASE WHEN aac24_cat_label = 'high' THEN 1 ELSE 0 END) AS high \
 	  FROM readings WHERE status = 'scored' GROUP BY scanner_maker ORDER BY scanner_maker"
 	$(AORTICA) evaluate --lake $(DEMO)/lake --truth $(DEMO)/cohort
