@@ -14,12 +14,14 @@ import sys
 import urllib.parse
 
 
-def send(connection, host, method, path, body=b"", query=""):
-    """One signed request; status and body of the answer. `query`: a parameter without a value, or nothing."""
+def send(connection, host, method, path, body=b"", query="", kind=None):
+    """One signed request; status and body of the answer. `query`: a parameter without a value, or nothing; `kind`: of the body."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     region = os.environ["AWS_REGION"]
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
+    if kind:
+        headers["content-type"] = kind
     names = ";".join(sorted(headers))
     path = urllib.parse.quote(path)
     query = f"{query}=" if query else ""
