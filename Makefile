@@ -55,7 +55,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit k8s smoke ## everything that CI runs
+test: runtime lint unit k8s smoke clients ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -81,6 +81,11 @@ k8s: runtime ## manifests, alerts, dashboard, policies: against their schemas, a
 smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, infer, commit; the table equals that of score
 	$(CARGO) build --locked --workspace --all-targets
 	tests/smoke/run.sh
+
+.PHONY: clients
+clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a served lake
+	$(CARGO) build --locked --workspace --all-targets
+	tests/peers/serve/run.sh
 
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove

@@ -15,5 +15,6 @@ pub mod reconcile;
 pub mod replay;
 pub mod rescore;
 pub mod score;
+pub mod serve;
 pub mod stats;
 pub mod status;
