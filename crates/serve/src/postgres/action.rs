@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 #[derive(Debug, Clone)]
 pub(super) enum Action {
     /// Rows of the lake.
-    Rows(Statement),
-    Set(Set),
+    Rows(Box<Statement>),
+    Set(Box<Set>),
     Show(String),
     Begin,
     Commit,
@@ -40,14 +40,14 @@ pub(super) enum Action {
 impl Action {
     pub fn of(statement: Statement) -> Result<Action, Refusal> {
         Ok(match statement {
-            Statement::Query(_) => Action::Rows(statement),
+            Statement::Query(_) => Action::Rows(Box::new(statement)),
             Statement::Explain { statement: ref inner, .. } if matches!(**inner, Statement::Query(_)) => {
-                Action::Rows(statement)
+                Action::Rows(Box::new(statement))
             }
             Statement::ExplainTable { .. } | Statement::ShowTables { .. } | Statement::ShowColumns { .. } => {
-                Action::Rows(statement)
+                Action::Rows(Box::new(statement))
             }
-            Statement::Set(set) => Action::Set(set),
+            Statement::Set(set) => Action::Set(Box::new(set)),
             Statement::ShowVariable { variable } => {
                 let words: Vec<String> = variable.into_iter().map(|word| word.value.to_ascii_lowercase()).collect();
                 Action::Show(words.join(" "))

@@ -78,7 +78,7 @@ impl Statements {
         let action = Action::of(statement)?;
         let (prepared, columns) = match &action {
             Action::Rows(statement) => {
-                let statement = PlannedStatement::Statement(Box::new(statement.clone()));
+                let statement = PlannedStatement::Statement(statement.clone());
                 let prepared = self.queries.prepare(&client.asker(), Arc::new(statement)).await?;
                 let columns = Arc::clone(prepared.plan.schema().inner());
                 (Some(prepared), Some(columns))
