@@ -1,6 +1,7 @@
 //! aortica: the command line, wiring only. Each subcommand is a role; what it does lives in the crates below.
 
 mod cli;
+mod cohort;
 mod commands;
 mod environment;
 mod exit;
@@ -8,8 +9,10 @@ mod health;
 mod logging;
 mod overlay;
 mod progress;
+mod report;
 mod settings;
 mod signals;
+mod statements;
 mod study_key;
 mod wiring;
 
@@ -63,7 +66,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Rebuild(args) => return commands::rebuild::run(args),
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
-        Command::Stats(args) => commands::stats::run(args)?,
+        Command::Stats(args) => commands::stats::run(args, &settings)?,
+        Command::Report(args) => commands::report::run(args, &settings)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,

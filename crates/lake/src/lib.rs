@@ -11,6 +11,7 @@ mod evidence;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
+mod fingerprints;
 mod item_outcome;
 mod items;
 mod keys;

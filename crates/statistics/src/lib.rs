@@ -21,6 +21,7 @@ pub mod kappa;
 pub mod moments;
 pub mod paired;
 pub mod pairs;
+pub mod prevalence;
 pub mod progression;
 pub mod proportion;
 pub mod roc;

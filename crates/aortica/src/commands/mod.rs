@@ -13,6 +13,7 @@ pub mod query;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
+pub mod report;
 pub mod rescore;
 pub mod score;
 pub mod stats;

@@ -23,7 +23,11 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let lake = wiring::open_lake(&args.lake.lake).await?;
-        let options = SessionOptions { sources: args.with_sources, ..SessionOptions::default() };
+        let options = SessionOptions {
+            sources: args.with_sources,
+            mixed_fingerprints: args.mixed_fingerprints,
+            ..SessionOptions::default()
+        };
         let session = lake.session(options).await?;
         match &args.sql {
             Some(sql) => answer(&session, sql, args.format.into()).await,
