@@ -14,6 +14,7 @@ export ORT_DYLIB_PATH := $(CURDIR)/$(ORT)
 
 DEMO := demo
 DEMO_PARTICIPANTS ?= 60
+DEMO_VISITS ?= 2
 DEMO_SEED ?= 2026
 
 .PHONY: help
@@ -39,15 +40,20 @@ release: ## build for deployment (target/release/aortica; slow to build)
 # --- see it -----------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: runtime build ## simulate a cohort of DICOM files, score it, print the cohort table, write overlays
+demo: runtime build ## simulate a cohort of DICOM files, score it, print the cohort table, write overlays and a report
 	@if [ ! -f $(DEMO)/cohort/truth.parquet ]; then \
-	  $(AORTICA) phantom --participants $(DEMO_PARTICIPANTS) --seed $(DEMO_SEED) --out $(DEMO)/cohort; fi
+	  $(AORTICA) phantom --participants $(DEMO_PARTICIPANTS) --visits $(DEMO_VISITS) --seed $(DEMO_SEED) --out $(DEMO)/cohort; fi
 	$(AORTICA) score $(DEMO)/cohort/images --lake $(DEMO)/lake --overlays $(DEMO)/overlays
 	$(AORTICA) query --lake $(DEMO)/lake "SELECT scanner_maker, count(*) AS images, count(aac24_total) AS totals, \
 	  round(avg(aac24_total), 2) AS mean_aac24, sum(CASE WHEN aac24_cat_label = 'high' THEN 1 ELSE 0 END) AS high \
 	  FROM readings WHERE status = 'scored' GROUP BY scanner_maker ORDER BY scanner_maker"
 	$(AORTICA) evaluate --lake $(DEMO)/lake --truth $(DEMO)/cohort
+	$(AORTICA) pseudonymise $(DEMO)/cohort/participants.csv --column patient_id --key $(DEMO)/lake.key -o $(DEMO)/participants_keyed.csv
+	$(AORTICA) report --lake $(DEMO)/lake --with $(DEMO)/participants_keyed.csv --event event --time followup_years \
+	  --covariates age_years --site site --human $(DEMO)/cohort/human_readings.parquet --json \
+	  --title "Demo: a simulated cohort" -o $(DEMO)/report.html
 	@echo
+	@echo "Report:    $(DEMO)/report.html (open it in a browser, or print it)"
 	@echo "Overlays:  $(DEMO)/overlays   (open any PNG)"
 	@echo "Lake:      $(DEMO)/lake       (try: $(AORTICA) query --lake $(DEMO)/lake)"
 

@@ -6,6 +6,7 @@ mod garbage;
 mod precision;
 mod privacy;
 mod query;
+mod report;
 mod resume;
 mod roles;
 mod stats;

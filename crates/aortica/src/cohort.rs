@@ -26,6 +26,8 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 /// Names that a file of human readings may give its columns.
 const IMAGE_COLUMNS: [&str; 2] = ["sop_id", "sop_uid"];
 const READER_COLUMNS: [&str; 3] = ["rater_id", "reader_id", "reader"];
+/// As many different numbers in a text column may still be codes of classes.
+const CLASSES_MAX: i64 = 10;
 const TOTAL_COLUMN: &str = "aac24_total";
 
 /// A row of an answer, by column.
@@ -78,12 +80,6 @@ impl Cohort {
             .map_or(0, |batch| batch.column(0).as_primitive::<Int64Type>().value(0)))
     }
 
-    /// Whether a table has a column.
-    pub async fn has_column(&self, table: &str, column: &str) -> anyhow::Result<bool> {
-        let frame = self.session.context().table(table).await?;
-        Ok(frame.schema().fields().iter().any(|f| f.name() == column))
-    }
-
     async fn view(&self, name: &str, sql: &str) -> anyhow::Result<()> {
         let context = self.session.context();
         let view = context.sql(sql).await?.into_view();
@@ -107,12 +103,7 @@ impl Cohort {
         let (schema, batches) = read(path)?;
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         if !names.contains(&args.key) {
-            return Err(usage(format!(
-                "{} has no column {}; it has {}",
-                path.display(),
-                args.key,
-                names.join(", ")
-            )));
+            return Err(usage(format!("{} has no column {}; it has {}", path.display(), args.key, names.join(", "))));
         }
         context.register_table("with_file", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
         self.check_keys(&args.key, path).await?;
@@ -267,12 +258,43 @@ impl Cohort {
     /// With how many are not.
     pub async fn check_values(&self, table: &str, column: &str, value: &str, what: &str) -> anyhow::Result<()> {
         let name = quoted(column);
-        let sql = format!("SELECT count(*) FROM {table} WHERE {name} IS NOT NULL AND coalesce({value}, false) IS FALSE");
+        let sql =
+            format!("SELECT count(*) FROM {table} WHERE {name} IS NOT NULL AND coalesce({value}, false) IS FALSE");
         let wrong = self.count(&sql).await?;
         if wrong > 0 {
-            return Err(usage(format!("column {column} has {wrong} values that are not {what}; leave missing ones empty")));
+            return Err(usage(format!(
+                "column {column} has {wrong} values that are not {what}; leave missing ones empty"
+            )));
         }
         Ok(())
+    }
+
+    /// Columns of a table as variables of Table 1. The columns of a CSV file are text: one that holds more than
+    /// [`CLASSES_MAX`] different numbers and nothing else is taken as numbers.
+    ///
+    /// # Errors
+    /// A column is not there.
+    pub async fn variables(&self, table: &str, columns: &[String]) -> anyhow::Result<Vec<Variable>> {
+        let frame = self.session.context().table(table).await?;
+        let mut variables = Vec::new();
+        for column in columns {
+            let Some(field) = frame.schema().fields().iter().find(|f| f.name() == column) else {
+                let known: Vec<&str> = frame.schema().fields().iter().map(|f| f.name().as_str()).collect();
+                return Err(usage(format!("there is no column {column}; there are {}", known.join(", "))));
+            };
+            let (name, value) = (quoted(column), number(column));
+            let mut expression = name.clone();
+            if matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+                let sql = format!("SELECT count(DISTINCT {value}), count({name}) - count({value}) FROM {table}");
+                let batches = self.session.collect(&sql).await?;
+                let at = |i: usize| batches.first().map_or(0, |b| b.column(i).as_primitive::<Int64Type>().value(0));
+                if at(0) > CLASSES_MAX && at(1) == 0 {
+                    expression = value;
+                }
+            }
+            variables.push(Variable { name: column.clone(), expression });
+        }
+        Ok(variables)
     }
 
     /// Time and event of the follow-up as SQL of `participants`, once both are known to hold what they should.
@@ -305,6 +327,12 @@ impl Cohort {
         let known = format!("({}) IS NOT NULL", truth(event));
         self.check_values("participants", event, &known, "true or false, 1 or 0").await
     }
+}
+
+/// A variable of Table 1: its name, and the expression of SQL that gives its values.
+pub struct Variable {
+    pub name: String,
+    pub expression: String,
 }
 
 /// Expressions of SQL.

@@ -2,7 +2,7 @@
 //!
 //! Answers are long: what is asked, group columns, n, estimate, std_error, conf_low, conf_high, conf_level, method.
 
-use crate::cohort::{FollowUp, number, quoted};
+use crate::cohort::{FollowUp, Variable, number, quoted};
 use domain::grade::CategoryCut;
 
 /// Columns of an estimate, after its name and groups.
@@ -249,8 +249,8 @@ pub fn c_index(asked: &Asked, follow_up: &FollowUp) -> String {
     asked.estimates(&[named("c_index", format!("c_index({}, {}, aac24_total)", follow_up.time, follow_up.event))])
 }
 
-/// Table 1 of some columns; `group` is a column.
-pub fn table1(table: &str, variables: &[String], group: Option<&str>) -> String {
+/// Table 1 of some variables; `group` is a column.
+pub fn table1(table: &str, variables: &[Variable], group: Option<&str>) -> String {
     let grouped = group.map_or(String::new(), |g| format!(", {}", quoted(g)));
     let parts: Vec<String> = variables
         .iter()
@@ -259,8 +259,8 @@ pub fn table1(table: &str, variables: &[String], group: Option<&str>) -> String 
             format!(
                 "SELECT {place} AS place, row_number() OVER () AS line, '{}' AS variable, e FROM
                  (SELECT unnest(table1({}{grouped})) AS e FROM {table})",
-                variable.replace('\'', "''"),
-                quoted(variable)
+                variable.name.replace('\'', "''"),
+                variable.expression
             )
         })
         .collect();
@@ -312,8 +312,7 @@ pub fn trend(asked: &Asked, over: &str) -> String {
     let mut tests: Vec<(String, String)> = cuts()
         .into_iter()
         .map(|cut| {
-            let decided =
-                format!("CASE WHEN aac24_min >= {cut} THEN true WHEN aac24_max < {cut} THEN false END");
+            let decided = format!("CASE WHEN aac24_min >= {cut} THEN true WHEN aac24_max < {cut} THEN false END");
             named(&format!("cochran_armitage, {}", at_least(cut)), format!("cochran_armitage(trend_value, {decided})"))
         })
         .collect();
@@ -340,11 +339,8 @@ pub fn clustered(asked: &Asked) -> String {
 /// Items of the ledger with one reason each, then participants.
 pub fn flow(fingerprint: &str, linked: bool) -> String {
     let items = format!("FROM ledger WHERE fingerprint = '{fingerprint}'");
-    let linked = if linked {
-        " UNION ALL SELECT 7, 'participants linked to the file', count(*) FROM participants"
-    } else {
-        ""
-    };
+    let linked =
+        if linked { " UNION ALL SELECT 7, 'participants linked to the file', count(*) FROM participants" } else { "" };
     format!(
         "SELECT step, n FROM (
              SELECT 0 AS place, 'items received' AS step, count(*) AS n {items}

@@ -106,7 +106,12 @@ pub struct StatsArgs {
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub by: Vec<String>,
     /// Columns of Table 1.
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',', default_value = "age_years,sex,scanner_maker,aac24_total,aac24_cat_label")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        value_delimiter = ',',
+        default_value = "age_years,sex,scanner_maker,aac24_total,aac24_cat_label"
+    )]
     pub of: Vec<String>,
     /// The column of FILE with the reference score, 0..24.
     #[arg(long, value_name = "COLUMN")]

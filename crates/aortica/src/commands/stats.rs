@@ -29,13 +29,12 @@ async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> 
     Ok(match args.name {
         StatsName::Flow => statements::flow(&cohort.fingerprint, cohort.has_file),
         StatsName::Table1 => {
-            let [group] = args.by.as_slice() else {
-                return match args.by.as_slice() {
-                    [] => Ok(statements::table1("participants", &args.of, None)),
-                    more => Err(usage(format!("Table 1 has one group column, not {}", more.len()))),
-                };
+            let group = match args.by.as_slice() {
+                [] => None,
+                [group] => Some(group.as_str()),
+                more => return Err(usage(format!("Table 1 has one group column, not {}", more.len()))),
             };
-            statements::table1("participants", &args.of, Some(group))
+            statements::table1("participants", &cohort.variables("participants", &args.of).await?, group)
         }
         StatsName::Score => statements::score(&asked),
         StatsName::Prevalence => statements::prevalence(&asked),
@@ -69,7 +68,8 @@ async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> 
         }
         StatsName::Trend => statements::trend(&asked, &args.over),
         StatsName::Drift => {
-            let day = args.split.as_deref().ok_or_else(|| usage("which day parts the periods? give --split YYYY-MM-DD"))?;
+            let day =
+                args.split.as_deref().ok_or_else(|| usage("which day parts the periods? give --split YYYY-MM-DD"))?;
             let day: jiff::civil::Date =
                 day.parse().map_err(|_| usage(format!("--split takes a day as YYYY-MM-DD, not {day:?}")))?;
             statements::drift(&Asked::of("visits", &args.by), &day.to_string())

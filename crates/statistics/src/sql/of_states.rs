@@ -19,6 +19,7 @@ use crate::roc::{Roc, RocPoint};
 use crate::score::Scores;
 use crate::table::SquareTable;
 use crate::wilcoxon::signed_rank;
+use std::collections::BTreeSet;
 
 /// Counts of each state of a row.
 pub type States<'a> = &'a [&'a [u64]];
@@ -192,7 +193,8 @@ fn paired_tests(states: States, cuts: &[f64]) -> Result<Vec<(String, Test)>> {
         ("bowker".to_owned(), bowker(&table)),
         ("stuart_maxwell".to_owned(), stuart_maxwell(&table)),
     ];
-    for cut in std::iter::once(1).chain(cuts.iter().map(|cut| *cut as usize)) {
+    let cuts: BTreeSet<usize> = std::iter::once(1).chain(cuts.iter().map(|cut| *cut as usize)).collect();
+    for cut in cuts {
         let (b, c) = discordant(&joint, cut)?;
         tests.push((format!("mcnemar_from_{cut}"), mcnemar(b, c, McNemar::ChiSquared)));
         tests.push((format!("mcnemar_exact_from_{cut}"), mcnemar(b, c, McNemar::Exact)));
