@@ -189,10 +189,12 @@ pub enum TableFormat {
 }
 
 #[derive(Args)]
-#[command(after_help = "Tables: readings. Views: segments, ledger, latest_by_image_date, latest_by_scored_at.\n\n\
+#[command(
+    after_help = "Tables: readings. Views: segments, ledger, flow, latest_by_image_date, latest_by_scored_at.\n\n\
 Examples:\n  aortica query --lake lake \"SELECT status, fail_reason, count(*) FROM ledger GROUP BY ALL\"\n  \
 aortica query --lake lake --format csv \"SELECT * FROM latest_by_image_date\" > readings.csv\n  \
-aortica query --lake lake                 # a prompt; \\q leaves")]
+aortica query --lake lake                 # a prompt; \\q leaves"
+)]
 pub struct QueryArgs {
     #[command(flatten)]
     pub lake: LakeChoice,

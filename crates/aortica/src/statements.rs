@@ -336,19 +336,13 @@ pub fn clustered(asked: &Asked) -> String {
     asked.estimates(&all)
 }
 
-/// Items of the ledger with one reason each, then participants.
+/// Items with one reason each, then participants; those of the file where there is one.
 pub fn flow(fingerprint: &str, linked: bool) -> String {
-    let items = format!("FROM ledger WHERE fingerprint = '{fingerprint}'");
     let linked =
-        if linked { " UNION ALL SELECT 7, 'participants linked to the file', count(*) FROM participants" } else { "" };
+        if linked { " UNION ALL SELECT 8, 'participants linked to the file', count(*) FROM participants" } else { "" };
     format!(
         "SELECT step, n FROM (
-             SELECT 0 AS place, 'items received' AS step, count(*) AS n {items}
-             UNION ALL SELECT CASE status WHEN 'failed' THEN 1 WHEN 'excluded' THEN 2 ELSE 3 END,
-                 CASE WHEN fail_reason IS NULL THEN status ELSE concat(status, ': ', fail_reason) END, count(*) {items} GROUP BY status, fail_reason
-             UNION ALL SELECT 5, 'participants with a primary image', count(*) FROM scored_participants
-             UNION ALL SELECT 6, 'participants with all segments assessed', count(aac24_total) FROM scored_participants{linked}
-             UNION ALL SELECT 8, 'participants with a known category', count(aac24_cat) FROM participants
+             SELECT place, step, n FROM flow WHERE fingerprint = '{fingerprint}'{linked}
              UNION ALL SELECT 9, 'participants analysed', count(aac24_total) FROM participants)
          ORDER BY place, step"
     )

@@ -240,3 +240,32 @@ async fn a_statistic_never_mixes_fingerprints_unseen() {
     let batches = both.session(told).await.unwrap().collect(&format!("SELECT {n} FROM readings")).await.unwrap();
     assert!(arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string().contains("| 3 "));
 }
+
+#[tokio::test]
+async fn the_flow_counts_every_item_once_and_then_participants() {
+    let mut open = scored(2, [0; 8]);
+    open.outcome = Outcome::Scored { reading: Box::new(reading(2, &fingerprint("f"), [None; 8])) };
+    let records =
+        vec![scored(1, [1; 8]), open, excluded(3, ExcludeReason::WrongView), failed(4, FailReason::Truncated)];
+    let lake = filled(records).await;
+    let items = stream::iter([1, 2, 3, 4, 5].map(|n| Ok::<_, Error>(item(n))));
+    lake.items().write(&fingerprint("f"), items).await.unwrap();
+    let shown = text(&lake, "SELECT step, n FROM flow ORDER BY place, step").await;
+    let lines: Vec<String> = shown
+        .lines()
+        .filter(|l| l.starts_with("| "))
+        .skip(1)
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "| items received | 5 |",
+        "| failed: truncated | 1 |",
+        "| excluded: wrong_view | 1 |",
+        "| pending | 1 |",
+        "| scored | 2 |",
+        "| participants with a primary image | 2 |",
+        "| participants with a known category | 1 |",
+        "| participants with all segments assessed | 1 |",
+    ];
+    assert_eq!(lines, expected, "{shown}");
+}

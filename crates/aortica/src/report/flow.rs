@@ -51,7 +51,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     unread.extend(pending.iter().map(|(_, n)| ("not read yet".to_owned(), *n)));
     let mut stages = vec![
         Stage { name: "Images received", n: received, left: Vec::new() },
-        Stage { name: "Images read", n: received - total(&unread), left: unread },
+        Stage { name: "Images read", n: received.saturating_sub(total(&unread)), left: unread },
         Stage { name: "Lateral spine, scored", n: scored, left: excluded.clone() },
         Stage {
             name: "Participants, image of the latest visit",
@@ -59,35 +59,33 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
             left: left("further images of a participant", scored, people),
         },
     ];
-    let mut reached = people;
-    if report.cohort.has_file {
-        let linked = n("participants linked to the file");
-        stages.push(Stage {
-            name: "Participants linked to the file",
-            n: linked,
-            left: left("not in the file", reached, linked),
-        });
-        reached = linked;
-    }
     let known = n("participants with a known category");
     stages.push(Stage {
         name: "Category known",
         n: known,
-        left: left("segments not assessed leave it open", reached, known),
+        left: left("segments not assessed leave it open", people, known),
     });
-    let analysed = n("participants analysed");
+    let total_known = n("participants with all segments assessed");
     stages.push(Stage {
         name: "All segments assessed, total known",
-        n: analysed,
-        left: left("category known, total not", known, analysed),
+        n: total_known,
+        left: left("category known, total not", known, total_known),
     });
+    let analysed = n("participants analysed");
+    if report.cohort.has_file {
+        stages.push(Stage {
+            name: "Linked to the file",
+            n: analysed,
+            left: left("not in the file", total_known, analysed),
+        });
+    }
     report.fact("received", received.to_string());
     report.fact("scored", share(scored, received));
     report.fact("excluded", share(total(&excluded), received));
     report.fact("failed", share(total(&failed), received));
-    report.fact("participants", reached.to_string());
-    report.fact("categories", share(known, reached));
-    report.fact("totals", share(analysed, reached));
+    report.fact("participants", people.to_string());
+    report.fact("categories", share(known, people));
+    report.fact("totals", share(analysed, people));
 
     let mut table = Table::new("Images and participants at each step", &["Step", "n", "Left out before it"]);
     for stage in &stages {
