@@ -137,14 +137,15 @@ fn drawing(curve: &[Row], unit: &str) -> Option<Figure> {
             plot.svg.marker(*series, (*x, *y), 4.5, category);
         }
         let y = base + LINE * (line as f64 + 1.0);
-        plot.svg.text((26.0, y), Anchor::Start, "small", category);
-        plot.svg.marker(*series, (14.0, y - 4.5), 4.5, category);
+        plot.svg.text((15.0, y), Anchor::Start, "small", category);
+        plot.svg.marker(*series, (7.0, y - 4.5), 4.5, category);
         for tick in &ticks {
             // At a time are those whose own is not before it.
             let at_risk = steps.iter().find(|(time, ..)| time >= tick).map_or(0, |(.., n)| *n);
-            let x = plot.x.at(*tick);
-            let anchor = if *tick == 0.0 { (x + 12.0, Anchor::Middle) } else { (x, Anchor::Middle) };
-            plot.svg.text((anchor.0, y), anchor.1, "small", &at_risk.to_string());
+            // The first stands beside the names rather than on them.
+            let (x, anchor) =
+                if *tick == 0.0 { (plot.x.at(0.0) + 4.0, Anchor::Start) } else { (plot.x.at(*tick), Anchor::Middle) };
+            plot.svg.text((x, y), anchor, "small", &at_risk.to_string());
         }
     }
     legend(&mut plot, &shown);
