@@ -122,10 +122,11 @@ fn the_cohort_is_counted_compared_and_followed() {
     let auc = answer(&[of("auc"), event.to_vec()].concat())[0]["estimate"].parse::<f64>().unwrap();
     // The trapezoids under the points are the AUC.
     let roc = answer(&[of("roc"), event.to_vec()].concat());
-    let at = |row: &BTreeMap<String, String>| {
+    let point = |row: &BTreeMap<String, String>| {
         (1.0 - row["specificity"].parse::<f64>().unwrap(), row["sensitivity"].parse::<f64>().unwrap())
     };
-    let area = |w: &[BTreeMap<String, String>]| (at(&w[1]).0 - at(&w[0]).0) * (at(&w[1]).1 + at(&w[0]).1) / 2.0;
+    let area =
+        |w: &[BTreeMap<String, String>]| (point(&w[1]).0 - point(&w[0]).0) * (point(&w[1]).1 + point(&w[0]).1) / 2.0;
     assert!((roc.windows(2).map(area).sum::<f64>() - auc).abs() < 1e-9);
     let c = answer(&[of("cindex"), with.to_vec()].concat())[0]["estimate"].parse::<f64>().unwrap();
     assert!((0.0..=1.0).contains(&c));

@@ -25,6 +25,10 @@ use std::collections::BTreeSet;
 pub type States<'a> = &'a [&'a [u64]];
 /// Named estimates.
 pub type Rows = Vec<(String, Estimate)>;
+/// Named tests.
+pub type Tests = Vec<(String, Test)>;
+/// (mean, model - reference, pairs there)
+pub type Spots = Vec<(f64, f64, u64)>;
 
 /// What a function does with its states and numbers.
 #[derive(Clone, Copy)]
@@ -32,10 +36,9 @@ pub enum Apply {
     Estimate(fn(States, &[f64], Confidence) -> Result<Estimate>),
     Test(fn(States, &[f64]) -> Result<Test>),
     Table(fn(States, &[f64], Confidence) -> Result<Rows>),
-    Tests(fn(States, &[f64]) -> Result<Vec<(String, Test)>>),
+    Tests(fn(States, &[f64]) -> Result<Tests>),
     Roc(fn(States) -> Result<Vec<RocPoint>>),
-    /// (mean, model - reference, pairs)
-    Differences(fn(States) -> Result<Vec<(f64, f64, u64)>>),
+    Differences(fn(States) -> Result<Spots>),
 }
 
 /// One scalar function.
@@ -167,7 +170,7 @@ fn limits_table(states: States, confidence: Confidence) -> Result<Rows> {
 }
 
 /// Pairs that lie on the same point of a Bland-Altman plot are counted together.
-fn differences(states: States) -> Result<Vec<(f64, f64, u64)>> {
+fn differences(states: States) -> Result<Spots> {
     Ok(pairs(states)?.iter().map(|p| ((p.reference + p.model) / 2.0, p.difference(), p.count)).collect())
 }
 
@@ -185,7 +188,7 @@ fn discordant(joint: &AacJoint, cut: usize) -> Result<(u64, u64)> {
 }
 
 /// All tests of paired scores: of their size, of three classes, and of each cut-off alone.
-fn paired_tests(states: States, cuts: &[f64]) -> Result<Vec<(String, Test)>> {
+fn paired_tests(states: States, cuts: &[f64]) -> Result<Tests> {
     let (joint, table) = (joint(states)?, classes(states, cuts)?);
     let shift = signed_rank(Pairs::of_joint(&joint).differences(), Confidence::default())?;
     let mut tests = vec![
