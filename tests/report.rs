@@ -126,7 +126,7 @@ fn the_report_says_what_stats_says_and_names_nobody() {
     let numbers: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(at("whole.json")).unwrap()).unwrap();
     let stats = |name: &str, more: &[&str]| -> serde_json::Value {
         serde_json::from_str(&stdout(
-            &[&["stats", name, "--lake", text(&lake), "--format", "json"], more, &with].concat(),
+            &[&["stats", name, "--lake", text(&lake), "--format", "json"][..], more, &with].concat(),
         ))
         .unwrap()
     };

@@ -49,7 +49,7 @@ impl Cohort {
         let lake = wiring::open_lake(&args.lake.lake).await?;
         let session = lake.session(SessionOptions::default()).await?;
         let fingerprint = fingerprint(&session, args).await?;
-        let mut cohort =
+        let cohort =
             Cohort { lake, session, fingerprint, has_file: args.with.is_some(), has_human: args.human.is_some() };
         cohort.participants(args).await?;
         cohort.visits().await?;
@@ -178,7 +178,7 @@ impl Cohort {
     }
 
     /// Readings by people of the images that stand for the participants.
-    async fn human_pairs(&mut self, args: &CohortArgs, settings: &Settings, path: &Path) -> anyhow::Result<()> {
+    async fn human_pairs(&self, args: &CohortArgs, settings: &Settings, path: &Path) -> anyhow::Result<()> {
         let name = path.display();
         let (schema, batches) = read(path)?;
         let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();

@@ -30,7 +30,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let mut readers = Vec::new();
     for (place, name) in names.iter().enumerate() {
         let of = |rows: &[Row]| -> Vec<Row> {
-            rows.iter().filter(|row| text(row, "reader").as_deref() == Some(name)).cloned().collect()
+            rows.iter().filter(|row| text(row, "reader").as_deref() == Some(name.as_str())).cloned().collect()
         };
         readers.push(context! {
             name => name,
@@ -44,7 +44,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let icc: Vec<String> = names
         .iter()
         .map(|name| {
-            format!("{name}: {}", Estimated::find(&agreement, &[("reader", name), ("statistic", "icc_2_1")]).value(3))
+            format!(
+                "{name}: {}",
+                Estimated::find(&agreement, &[("reader", name.as_str()), ("statistic", "icc_2_1")]).value(3)
+            )
         })
         .collect();
     report.fact("icc", icc.join("; "));

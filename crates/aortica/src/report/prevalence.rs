@@ -67,7 +67,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
 fn lines(table: &mut Table, heading: &str, rows: &[Row], name: impl Fn(&Row) -> String) {
     table.heading(heading);
     let [any, moderate, high] = statements::cuts().map(at_least);
-    for row in rows.iter().filter(|row| text(row, "statistic").as_deref() == Some(&any)) {
+    for row in rows.iter().filter(|row| text(row, "statistic").as_deref() == Some(any.as_str())) {
         let same_group = |other: &Row| ["sex", "age_from"].iter().all(|column| row.get(*column) == other.get(*column));
         let of = |statistic: &str| {
             let found = rows.iter().find(|r| same_group(r) && text(r, "statistic").as_deref() == Some(statistic));
@@ -82,7 +82,7 @@ fn bounds_table(all: &[Row]) -> Table {
     let mut table = Table::new("What the undecided could change", &head);
     for cut in statements::cuts() {
         let name = at_least(cut);
-        let of = |suffix: &str| Estimated::find(all, &[("statistic", &format!("{name}{suffix}"))]);
+        let of = |suffix: &str| Estimated::find(all, &[("statistic", format!("{name}{suffix}").as_str())]);
         let (decided, below, above) = (of(""), of(", undecided all below"), of(", undecided all above"));
         table.row([
             format!("AAC-24 \u{2265} {cut}"),

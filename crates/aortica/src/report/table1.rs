@@ -70,7 +70,7 @@ fn table(rows: &[Row], variables: &[String]) -> Table {
     for variable in variables {
         let of = |group: Option<&str>, level: Option<&str>, statistic: &str| {
             let same = |row: &&Row| {
-                text(row, "variable").as_deref() == Some(variable)
+                text(row, "variable").as_deref() == Some(variable.as_str())
                     && text(row, "grp").as_deref() == group
                     && text(row, "level").as_deref() == level
                     && text(row, "statistic").as_deref() == Some(statistic)
@@ -81,7 +81,7 @@ fn table(rows: &[Row], variables: &[String]) -> Table {
         let missing: Vec<Estimated> = groups.iter().map(|g| of(*g, None, "missing")).collect();
         let levels: BTreeSet<String> = rows
             .iter()
-            .filter(|row| text(row, "variable").as_deref() == Some(variable))
+            .filter(|row| text(row, "variable").as_deref() == Some(variable.as_str()))
             .filter_map(|row| text(row, "level"))
             .collect();
         table.heading(name_of(variable));
