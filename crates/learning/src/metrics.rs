@@ -1,6 +1,22 @@
-//! Measures of agreement of two lists of numbers, as `statistics` has them. Each is `None` where it is not defined.
+//! Measures of agreement of two lists of numbers. Each is `None` where it is not defined.
 
-use statistics::{Confidence, Pairs, correlation};
+/// Ranks from 1, ties sharing the mean of their ranks.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let mut end = start + 1;
+        while end < order.len() && values[order[end]] == values[order[start]] {
+            end += 1;
+        }
+        let mean = (start + 1 + end) as f64 / 2.0;
+        order[start..end].iter().for_each(|&i| ranks[i] = mean);
+        start = end;
+    }
+    ranks
+}
 
 /// Mean; `None` of nothing.
 pub fn mean(values: &[f64]) -> Option<f64> {
@@ -19,25 +35,36 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// Truth as the reference, what was read as the model; pairs are (read, true).
-fn pairs_of(pairs: &[(f64, f64)]) -> Pairs {
-    Pairs::of(pairs.iter().map(|(read, truth)| (*truth, *read)))
-}
-
 /// Pearson's correlation; `None` for fewer than 2 pairs or a list without variance.
 pub fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
-    correlation::pearson(&pairs_of(pairs), Confidence::default()).estimate
+    let n = pairs.len() as f64;
+    if pairs.len() < 2 {
+        return None;
+    }
+    let (mx, my) = (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
+    let (mut sxy, mut sxx, mut syy) = (0.0, 0.0, 0.0);
+    for (x, y) in pairs {
+        sxy += (x - mx) * (y - my);
+        sxx += (x - mx).powi(2);
+        syy += (y - my).powi(2);
+    }
+    (sxx > 0.0 && syy > 0.0).then(|| (sxy / (sxx * syy).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Spearman's rank correlation, ties by mean ranks.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
-    correlation::spearman(&pairs_of(pairs), Confidence::default()).estimate
+    let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let ranked: Vec<(f64, f64)> = ranks(&x).into_iter().zip(ranks(&y)).collect();
+    pearson(&ranked)
 }
 
-/// R2 about the identity line: 1 - sum (y - x)^2 / sum (y - mean y)^2, pairs being (read x, true y). May be negative.
+/// R2 about the identity line: 1 - sum (y - x)^2 / sum (y - mean y)^2, pairs being (predicted x, true y). May be negative.
 /// One of four quantities that papers call R2 (science.md, section 2).
 pub fn r2_identity(pairs: &[(f64, f64)]) -> Option<f64> {
-    correlation::r_squared(&pairs_of(pairs), Confidence::default()).identity.estimate
+    let centre = mean(&pairs.iter().map(|p| p.1).collect::<Vec<_>>())?;
+    let total: f64 = pairs.iter().map(|p| (p.1 - centre).powi(2)).sum();
+    let error: f64 = pairs.iter().map(|p| (p.1 - p.0).powi(2)).sum();
+    (total > 0.0).then(|| 1.0 - error / total)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Numbers are written with six digits after the point, which is what is published; a missing value is NULL. Tables beside those that a
 //! file makes: `lung` and `asah` of R's survival and pROC (`data/`).
 
+#![cfg(feature = "sql")]
+
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
