@@ -51,7 +51,10 @@ impl Cohort {
         let fingerprint = fingerprint(&session, args).await?;
         let cohort =
             Cohort { lake, session, fingerprint, has_file: args.with.is_some(), has_human: args.human.is_some() };
-        cohort.participants(args).await?;
+        let link = Link { file: args.with.as_deref(), key: &args.key };
+        if let Some(counts) = participants(&cohort.session, link, &cohort.fingerprint).await? {
+            eprintln!("{counts}");
+        }
         cohort.visits().await?;
         if let Some(path) = &args.human {
             cohort.human_pairs(args, settings, path).await?;
@@ -84,73 +87,6 @@ impl Cohort {
         let context = self.session.context();
         let view = context.sql(sql).await?.into_view();
         context.register_table(name, view)?;
-        Ok(())
-    }
-
-    async fn participants(&self, args: &CohortArgs) -> anyhow::Result<()> {
-        let context = self.session.context();
-        let own = format!(
-            "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM latest_by_image_date
-             WHERE fingerprint = '{}'",
-            self.fingerprint
-        );
-        let scored = context.sql(&own).await?;
-        let columns: Vec<String> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();
-        context.register_table("scored_participants", scored.into_view())?;
-        let Some(path) = &args.with else {
-            return self.view("participants", "SELECT * FROM scored_participants").await;
-        };
-        let (schema, batches) = read(path)?;
-        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        if !names.contains(&args.key) {
-            return Err(usage(format!("{} has no column {}; it has {}", path.display(), args.key, names.join(", "))));
-        }
-        context.register_table("with_file", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
-        self.check_keys(&args.key, path).await?;
-        // A column that both have is that of the readings; the file's has the prefix file_.
-        let others = names.iter().filter(|name| **name != args.key).map(|name| {
-            let shown = if columns.contains(name) { format!("file_{name}") } else { name.clone() };
-            format!(", w.{} AS {}", quoted(name), quoted(&shown))
-        });
-        let joined = format!(
-            "SELECT s.*{} FROM scored_participants s JOIN with_file w ON s.participant_id = CAST(w.{} AS VARCHAR)",
-            others.collect::<String>(),
-            quoted(&args.key)
-        );
-        self.view("participants", &joined).await
-    }
-
-    /// Says how the file joins, and refuses what would join wrongly.
-    async fn check_keys(&self, key: &str, path: &Path) -> anyhow::Result<()> {
-        let key = format!("CAST({} AS VARCHAR)", quoted(key));
-        let counts = format!(
-            "SELECT count(*) AS all_rows, count({key}) AS keyed, count(DISTINCT {key}) AS keys,
-                 (SELECT count(*) FROM scored_participants) AS participants,
-                 (SELECT count(DISTINCT participant_id) FROM scored_participants
-                     WHERE participant_id IN (SELECT {key} FROM with_file)) AS found
-             FROM with_file"
-        );
-        let batches = self.session.collect(&counts).await?;
-        let at = |column: usize| {
-            batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0))
-        };
-        let (rows, keyed, distinct, participants, found) = (at(0), at(1), at(2), at(3), at(4));
-        let file = path.display();
-        eprintln!(
-            "{file}: {rows} rows, {} without a key, {found} of {distinct} keys among the {participants} scored participants",
-            rows - keyed
-        );
-        if distinct < keyed {
-            return Err(usage(format!(
-                "{file} has {} rows with a key that came before: one row a participant",
-                keyed - distinct
-            )));
-        }
-        if found == 0 {
-            return Err(usage(format!(
-                "no key of {file} is a participant of the lake; `aortica pseudonymise` turns identifiers into keys, with the study's key"
-            )));
-        }
         Ok(())
     }
 
@@ -341,6 +277,93 @@ pub struct FollowUp {
     pub event: String,
 }
 
+/// The file that is joined, and the column with its keys.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub file: Option<&'a Path>,
+    pub key: &'a str,
+}
+
+/// The table `participants`: one row each, with the columns of the file where there is one; how that joins, in words. Beside it the
+/// table `scored_participants` without the file.
+///
+/// # Errors
+/// The file cannot be read, has no such column, or does not join one row to a participant.
+pub async fn participants(session: &LakeSession, link: Link<'_>, fingerprint: &str) -> anyhow::Result<Option<String>> {
+    let context = session.context();
+    let own = format!(
+        "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM latest_by_image_date
+         WHERE fingerprint = '{fingerprint}'"
+    );
+    let scored = context.sql(&own).await?;
+    let columns: Vec<String> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();
+    context.register_table("scored_participants", scored.into_view())?;
+    let mut counts = None;
+    let joined = match link.file {
+        None => "SELECT * FROM scored_participants".to_owned(),
+        Some(path) => {
+            let (schema, batches) = read(path)?;
+            let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+            if !names.iter().any(|name| name == link.key) {
+                return Err(usage(format!(
+                    "{} has no column {}; it has {}",
+                    path.display(),
+                    link.key,
+                    names.join(", ")
+                )));
+            }
+            context.register_table("with_file", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
+            counts = Some(check_keys(session, link.key, path).await?);
+            // A column that both have is that of the readings; the file's has the prefix file_.
+            let others = names.iter().filter(|name| *name != link.key).map(|name| {
+                let shown = if columns.contains(name) { format!("file_{name}") } else { name.clone() };
+                format!(", w.{} AS {}", quoted(name), quoted(&shown))
+            });
+            format!(
+                "SELECT s.*{} FROM scored_participants s JOIN with_file w ON s.participant_id = CAST(w.{} AS VARCHAR)",
+                others.collect::<String>(),
+                quoted(link.key)
+            )
+        }
+    };
+    let view = context.sql(&joined).await?.into_view();
+    context.register_table("participants", view)?;
+    Ok(counts)
+}
+
+/// Says how the file joins, and refuses what would join wrongly.
+async fn check_keys(session: &LakeSession, key: &str, path: &Path) -> anyhow::Result<String> {
+    let key = format!("CAST({} AS VARCHAR)", quoted(key));
+    let counts = format!(
+        "SELECT count(*) AS all_rows, count({key}) AS keyed, count(DISTINCT {key}) AS keys,
+             (SELECT count(*) FROM scored_participants) AS participants,
+             (SELECT count(DISTINCT participant_id) FROM scored_participants
+                 WHERE participant_id IN (SELECT {key} FROM with_file)) AS found
+         FROM with_file"
+    );
+    let batches = session.collect(&counts).await?;
+    let at =
+        |column: usize| batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0));
+    let (rows, keyed, distinct, participants, found) = (at(0), at(1), at(2), at(3), at(4));
+    let file = path.display();
+    let counts = format!(
+        "{file}: {rows} rows, {} without a key, {found} of {distinct} keys among the {participants} scored participants",
+        rows - keyed
+    );
+    if distinct < keyed {
+        return Err(usage(format!(
+            "{file} has {} rows with a key that came before: one row a participant",
+            keyed - distinct
+        )));
+    }
+    if found == 0 {
+        return Err(usage(format!(
+            "no key of {file} is a participant of the lake; `aortica pseudonymise` turns identifiers into keys, with the study's key"
+        )));
+    }
+    Ok(counts)
+}
+
 /// Readings of different pipelines or versions are not mixed unseen.
 async fn fingerprint(session: &LakeSession, args: &CohortArgs) -> anyhow::Result<String> {
     let batches = session.collect("SELECT DISTINCT fingerprint FROM readings ORDER BY 1").await?;
@@ -361,14 +384,29 @@ async fn fingerprint(session: &LakeSession, args: &CohortArgs) -> anyhow::Result
     }
 }
 
-/// All columns of a CSV file are text: what looks like a number may be a key.
-fn read(path: &Path) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
+/// SHA-256 of a file that is joined.
+///
+/// # Errors
+/// It cannot be read, or is too large.
+pub fn digest_of(path: &Path) -> anyhow::Result<String> {
+    check_size(path)?;
+    Ok(domain::Digest::of(&std::fs::read(path).with_context(|| format!("{}", path.display()))?).to_hex())
+}
+
+fn check_size(path: &Path) -> anyhow::Result<()> {
     let name = path.display();
-    let file = File::open(path).with_context(|| format!("{name}"))?;
-    let bytes = file.metadata()?.len();
+    let bytes = std::fs::metadata(path).with_context(|| format!("{name}"))?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(usage(format!("{name} has {bytes} bytes; at most {FILE_BYTES_MAX} are joined")));
     }
+    Ok(())
+}
+
+/// All columns of a CSV file are text: what looks like a number may be a key.
+fn read(path: &Path) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
+    let name = path.display();
+    check_size(path)?;
+    let file = File::open(path).with_context(|| format!("{name}"))?;
     let parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
     let wrong = |error: &dyn std::fmt::Display| usage(format!("{name} cannot be read: {error}"));
     if parquet {

@@ -2,10 +2,10 @@
 
 use super::Report;
 use super::words::{Table, count, text};
+use crate::cohort::digest_of;
 use anyhow::Context;
-use domain::{Digest, Fingerprint, ImageId};
+use domain::{Fingerprint, ImageId};
 use minijinja::{Value, context};
-use std::path::Path;
 
 /// Version, and the commit it was built from.
 const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AORTICA_COMMIT"), ")");
@@ -66,9 +66,4 @@ async fn models(
     let reading = report.cohort.lake.artifacts().get(&fingerprint, &image).await?;
     let models = reading.map_or(Vec::new(), |reading| reading.models);
     Ok(models.into_iter().map(|(name, digest)| (name, digest.to_string())).collect())
-}
-
-fn digest_of(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    Ok(Digest::of(&bytes).to_string())
 }
