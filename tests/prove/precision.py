@@ -82,7 +82,27 @@ def main():
 
 def summary(evaluation):
     """The figures of the whole cohort."""
-    return evaluation.get("all", evaluation)
+    found = evaluation["methods"][0]["all"]
+    totals = found["totals"]
+    return {
+        "scored_pct": percent(found["scored"]),
+        "falsely_not_assessable_pct": percent(found["assessability"]["falsely_not_assessable"]),
+        "falsely_assessed_pct": percent(found["assessability"]["falsely_assessed"]),
+        "corner_error_mean_pct": found["localisation"]["corner_error_pct"]["estimate"],
+        "level_shifted_pct": percent(found["localisation"]["level_shifted"]),
+        "totals": totals["images"],
+        "spearman": totals["spearman"]["estimate"],
+        "mae": totals["difference"]["mae"]["estimate"],
+        "bias": totals["difference"]["bias"]["estimate"],
+        "r2_identity": totals["r2"]["identity"]["estimate"],
+        "category_accuracy_pct": percent(totals["categories"]["accuracy"]),
+        "zero_given_zero": totals["zero_given_zero"]["estimate"],
+        "segment_agreement_pct": percent(found["segments"][0]["same"]),
+    }
+
+
+def percent(share):
+    return None if share["estimate"] is None else 100 * share["estimate"]
 
 
 def processor():

@@ -237,6 +237,12 @@ pub struct PhantomArgs {
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  aortica evaluate --lake lake --truth cohort\n  aortica score cohort/images --lake lake --pipeline vfa-forest && \
+aortica evaluate --lake lake --truth cohort\n\n\
+Every pipeline that scored into the lake is a column. Numbers in brackets are confidence intervals. Agreement depends on the case mix: \
+results on simulated images are no statement about patients."
+)]
 pub struct EvaluateArgs {
     #[command(flatten)]
     pub lake: LakeChoice,
@@ -246,6 +252,12 @@ pub struct EvaluateArgs {
     /// The study key that the lake was scored with; default: from the settings.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Level of the confidence intervals.
+    #[arg(long, default_value_t = 0.95)]
+    pub confidence: f64,
+    /// Leave out what needs the cohort's masks (Dice, Jaccard, pixel accuracy, HD95), which takes most of the time.
+    #[arg(long)]
+    pub no_masks: bool,
     #[arg(long)]
     pub json: bool,
 }

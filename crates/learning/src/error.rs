@@ -22,6 +22,11 @@ pub enum Error {
     /// A truth table whose columns are not those of `aortica phantom`.
     #[error("truth table: {problem}")]
     TruthTable { problem: String },
+    /// A mask of a simulated cohort that is none, or does not fit its picture.
+    #[error("the mask of {file}: {problem}")]
+    Mask { file: String, problem: String },
+    #[error("cannot evaluate")]
+    Statistics(#[from] statistics::Error),
     /// Rows that cannot be judged together, for example two of one image.
     #[error("cannot evaluate: {problem}")]
     Rows { problem: String },
@@ -35,7 +40,8 @@ impl Error {
             Error::Phantom(error) => error.fault(),
             Error::Scoring(error) => error.fault(),
             Error::Io { .. } | Error::Npy { .. } => Fault::Transient { retry_after: None },
-            Error::TruthTable { .. } | Error::Rows { .. } => Fault::InvalidInput,
+            Error::Statistics(error) => error.fault(),
+            Error::TruthTable { .. } | Error::Mask { .. } | Error::Rows { .. } => Fault::InvalidInput,
         }
     }
 }

@@ -7,7 +7,7 @@ mod augment;
 mod draw;
 mod error;
 pub mod evaluate;
-pub mod metrics;
+mod metrics;
 mod picture;
 pub mod shape_fit;
 mod shards;
@@ -15,7 +15,7 @@ pub mod training_set;
 pub mod truth_table;
 
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, ReadRow, Status, TruthRow, evaluate};
+pub use evaluate::{Evaluation, evaluate};
 pub use shape_fit::fit_shape;
 pub use training_set::{Task, TrainingSet};
-pub use truth_table::read_truth;
+pub use truth_table::{read_human_readings, read_truth};

@@ -1,12 +1,13 @@
-//! Reads `truth.parquet`, as `aortica phantom` writes it, into rows that readings can be compared with.
+//! Reads `truth.parquet` and `human_readings.parquet`, as `aortica phantom` writes them, into rows that readings can be compared with.
 
 use crate::error::{Error, Result};
-use crate::evaluate::TruthRow;
+use crate::evaluate::{HumanRow, TruthRow};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use domain::grade::NotAssessable;
 use domain::{Grade, Landmark, Point, Segment, SegmentGrade};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -21,20 +22,51 @@ const LATERAL: &str = "lateral_lumbar";
 /// # Errors
 /// [`Error::Io`] when the file cannot be opened, [`Error::TruthTable`] when it is no such table or is too long.
 pub fn read_truth(path: &Path, pseudonym: impl Fn(&str) -> Option<String>) -> Result<Vec<TruthRow>> {
-    let file =
-        File::open(path).map_err(|source| Error::Io { action: "read", what: "the truth table".into(), source })?;
+    let mut rows = Vec::new();
+    let mut participants = HashMap::new();
+    for batch in batches(path, "the truth table")? {
+        append(&batch?, &pseudonym, &mut participants, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+/// Reads the totals of simulated readers; `pseudonym` as for [`read_truth`].
+///
+/// # Errors
+/// As those of [`read_truth`].
+pub fn read_human_readings(path: &Path, pseudonym: impl Fn(&str) -> Option<String>) -> Result<Vec<HumanRow>> {
+    let mut rows = Vec::new();
+    for batch in batches(path, "the readings by people")? {
+        let batch = batch?;
+        let text = |name: &str| Ok::<_, Error>(column(&batch, name, &DataType::Utf8)?.as_string::<i32>());
+        let (reader, uid) = (text("reader_id")?, text("sop_uid")?);
+        let total = column(&batch, "aac24_total", &DataType::Int32)?.as_primitive::<Int32Type>();
+        for row in 0..batch.num_rows() {
+            let known = uid.is_valid(row).then(|| pseudonym(uid.value(row))).flatten();
+            let sop_id = known.ok_or_else(|| refused(format!("row {row} has no usable sop_uid")))?;
+            let value = total.is_valid(row).then(|| u8::try_from(total.value(row)).ok().filter(|t| *t <= 24));
+            let total = value.map(|t| t.ok_or_else(|| refused(format!("row {row} has a total beyond 0..=24"))));
+            rows.push(HumanRow { sop_id, reader: reader.value(row).to_owned(), total: total.transpose()? });
+        }
+    }
+    Ok(rows)
+}
+
+/// The batches of a file, at most [`TRUTH_ROWS_MAX`] rows together.
+fn batches(path: &Path, what: &str) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    let file = File::open(path).map_err(|source| Error::Io { action: "read", what: what.to_owned(), source })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
         .map_err(|error| refused(format!("is not a parquet file ({error})")))?;
-    let mut rows = Vec::new();
-    for batch in reader {
+    let mut rows = 0;
+    Ok(reader.map(move |batch| {
         let batch = batch.map_err(|error| refused(format!("cannot be read ({error})")))?;
-        if rows.len() + batch.num_rows() > TRUTH_ROWS_MAX {
+        rows += batch.num_rows();
+        if rows > TRUTH_ROWS_MAX {
             return Err(refused(format!("has more than {TRUTH_ROWS_MAX} rows")));
         }
-        append(&batch, &pseudonym, &mut rows)?;
-    }
-    Ok(rows)
+        Ok(batch)
+    }))
 }
 
 fn refused(problem: String) -> Error {
@@ -50,7 +82,12 @@ fn column<'a>(batch: &'a RecordBatch, name: &str, kind: &DataType) -> Result<&'a
     Ok(column)
 }
 
-fn append(batch: &RecordBatch, pseudonym: &impl Fn(&str) -> Option<String>, rows: &mut Vec<TruthRow>) -> Result<()> {
+fn append(
+    batch: &RecordBatch,
+    pseudonym: &impl Fn(&str) -> Option<String>,
+    participants: &mut HashMap<String, u64>,
+    rows: &mut Vec<TruthRow>,
+) -> Result<()> {
     let text = |name: &str| Ok::<_, Error>(column(batch, name, &DataType::Utf8)?.as_string::<i32>());
     let real = |name: &str| Ok::<_, Error>(column(batch, name, &DataType::Float64)?.as_primitive::<Float64Type>());
     let list = |name: &str| {
@@ -58,9 +95,14 @@ fn append(batch: &RecordBatch, pseudonym: &impl Fn(&str) -> Option<String>, rows
         let list = column.as_list_opt::<i32>().filter(|l| l.value_type() == DataType::Float64);
         list.ok_or_else(|| refused(format!("column `{name}` is {}, expected a list of reals", column.data_type())))
     };
-    let (uid, view, maker) = (text("sop_uid")?, text("view")?, text("scanner_maker")?);
+    let (uid, view, patient, file) = (text("sop_uid")?, text("view")?, text("patient_id")?, text("file")?);
+    let (site, maker, model) = (text("site")?, text("scanner_maker")?, text("scanner_model")?);
     let (row_mm, column_mm) = (real("row_mm")?, real("column_mm")?);
     let (corner_x, corner_y) = (list("corner_x")?, list("corner_y")?);
+    let walls = [
+        (list("aorta_anterior_x")?, list("aorta_anterior_y")?),
+        (list("aorta_posterior_x")?, list("aorta_posterior_y")?),
+    ];
     let mut grades = Vec::with_capacity(Segment::COUNT);
     for segment in Segment::all() {
         let name = format!("visible_{}", segment.column());
@@ -83,21 +125,35 @@ fn append(batch: &RecordBatch, pseudonym: &impl Fn(&str) -> Option<String>, rows
                 (None, None) => continue,
             };
         }
-        let aspect = match (value(row_mm), value(column_mm)) {
-            (Some(r), Some(c)) if column_mm.value(c) > 0.0 => row_mm.value(r) / column_mm.value(c),
-            _ => 1.0,
+        let (row_mm, column_mm) = match (value(row_mm), value(column_mm)) {
+            (Some(r), Some(c)) if row_mm.value(r) > 0.0 && column_mm.value(c) > 0.0 => {
+                (row_mm.value(r), column_mm.value(c))
+            }
+            _ => return Err(refused(format!("row {row} has no spacing above 0"))),
         };
         let axis = |list: &arrow::array::ListArray| -> Vec<f64> {
             value(list).map(|i| list.value(i).as_primitive::<Float64Type>().values().to_vec()).unwrap_or_default()
         };
         let (x, y) = (axis(corner_x), axis(corner_y));
         let complete = x.len() == Landmark::COUNT && y.len() == Landmark::COUNT;
+        let named =
+            |column: &arrow::array::StringArray| value(column).map_or("unknown", |i| column.value(i)).to_owned();
+        let next = participants.len() as u64;
         rows.push(TruthRow {
             sop_id,
+            participant: *participants.entry(named(patient)).or_insert(next),
+            file: named(file),
             lateral_lumbar: value(view).is_some_and(|i| view.value(i) == LATERAL),
-            scanner_maker: value(maker).map_or("unknown", |i| maker.value(i)).to_owned(),
+            site: named(site),
+            scanner_maker: named(maker),
+            scanner_model: named(model),
             corners: std::array::from_fn(|channel| complete.then(|| Point::new(x[channel], y[channel]))),
-            aspect,
+            walls: walls
+                .iter()
+                .flat_map(|(x, y)| axis(x).into_iter().zip(axis(y)).map(|(x, y)| Point::new(x, y)))
+                .collect(),
+            row_mm,
+            column_mm,
             visible,
         });
     }
@@ -117,9 +173,10 @@ fn reason(name: &str) -> Result<NotAssessable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{ReadRow, Status, evaluate};
+    use crate::evaluate::{MethodRows, ReadRow, ReadSegment, Reference, Status, evaluate};
     use domain::grade::CategoryCut;
     use phantom::{Cohort, Config, write_cohort};
+    use statistics::Confidence;
 
     #[test]
     fn the_table_of_a_cohort_reads_back_and_a_perfect_reader_agrees_with_it() {
@@ -142,24 +199,44 @@ mod tests {
                 assert_eq!(row.visible, simulated.truth.visible);
             }
         }
+        assert!(truth.windows(2).any(|w| w[0].participant == w[1].participant) || cohort.len() == 12);
         let perfect: Vec<ReadRow> = truth
             .iter()
             .map(|row| ReadRow {
-                sop_id: row.sop_id.clone(),
-                status: if row.lateral_lumbar { Status::Scored } else { Status::Excluded },
                 corners: row
                     .corners
                     .iter()
                     .enumerate()
                     .filter_map(|(c, p)| Some((Landmark::from_channel(c), (*p)?)))
                     .collect(),
-                segments: row.lateral_lumbar.then_some(row.visible),
+                segments: row.lateral_lumbar.then(|| row.visible.map(|grade| ReadSegment { grade, confidence: 1.0 })),
+                ..ReadRow::unscored(
+                    row.sop_id.clone(),
+                    if row.lateral_lumbar { Status::Scored } else { Status::Excluded },
+                )
             })
             .collect();
-        let result = evaluate(&truth, &perfect, CategoryCut::default()).unwrap();
-        assert_eq!(result.all.scored_pct, Some(100.0));
-        assert_eq!((result.all.corner_error_mean_pct, result.all.mae), (Some(0.0), Some(0.0)));
-        assert_eq!(result.negatives_excluded_pct, Some(100.0));
+        let humans =
+            read_human_readings(&folder.path().join("human_readings.parquet"), |uid| Some(format!("p-{uid}"))).unwrap();
+        let reference = Reference {
+            truth: &truth,
+            humans: &humans,
+            folder: Some(folder.path()),
+            cut: CategoryCut::default(),
+            confidence: Confidence::new(0.95).unwrap(),
+        };
+        let methods = [MethodRows { name: "perfect 1".into(), fingerprint: "f".into(), rows: perfect }];
+        let result = evaluate(reference, &methods).unwrap();
+        let method = &result.methods[0];
+        assert_eq!((method.all.scored.estimate, method.negatives_excluded.estimate), (Some(1.0), Some(1.0)));
+        assert_eq!(method.all.localisation.corner_error_pct.estimate, Some(0.0));
+        assert_eq!(method.all.totals.difference.mae.estimate, Some(0.0));
+        // no outline where there is plaque: nothing in common
+        assert!(method.masks[0].images > 0 && method.masks[0].both_empty < method.masks[0].images);
+        assert_eq!(method.masks[0].dice.estimate, Some(0.0));
+        let readers = method.readers.as_ref().unwrap();
+        assert_eq!((readers.reader.as_str(), readers.other.as_ref().unwrap().reader.as_str()), ("A", "B"));
+        assert!(readers.totals.images > 0);
 
         let error = read_truth(&path, |_| None).unwrap_err();
         assert!(error.to_string().contains("no usable sop_uid"), "{error}");

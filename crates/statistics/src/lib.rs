@@ -27,6 +27,7 @@ pub mod proportion;
 pub mod roc;
 pub mod score;
 pub mod segmentation;
+#[cfg(feature = "sql")]
 pub mod sql;
 pub mod standardise;
 pub mod survey;

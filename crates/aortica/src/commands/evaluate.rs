@@ -1,17 +1,19 @@
-//! `aortica evaluate`: the readings of a lake against the truth of a simulated cohort.
+//! `aortica evaluate`: the readings of a lake against the truth of a simulated cohort; pipelines side by side.
 
 use crate::cli::EvaluateArgs;
 use crate::exit::usage;
 use crate::settings::Settings;
 use crate::{study_key, wiring};
 use anyhow::Context;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use domain::grade::CategoryCut;
 use domain::{ExcludeReason, FailReason, Fingerprint, ImageId, Outcome};
 use futures::{StreamExt, TryStreamExt};
-use lake::{Lake, SessionOptions};
-use learning::evaluate::{ReadRow, evaluate};
-use learning::truth_table::read_truth;
+use lake::{Artifacts, Lake, SessionOptions};
+use learning::evaluate::{MethodRows, ReadRow, Reference, evaluate};
+use learning::{read_human_readings, read_truth};
+use statistics::Confidence;
+use std::collections::BTreeMap;
 
 /// Artifacts that are fetched at once.
 const ARTIFACTS_AT_ONCE: usize = 16;
@@ -32,13 +34,23 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
             table.display()
         )));
     }
-    let truth = read_truth(&table, |uid| key.pseudonym("instance", uid))?;
+    let pseudonym = |uid: &str| key.pseudonym("instance", uid);
+    let truth = read_truth(&table, pseudonym)?;
+    let readings = args.truth.join("human_readings.parquet");
+    let humans = if readings.exists() { read_human_readings(&readings, pseudonym)? } else { Vec::new() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let rows = runtime.block_on(async {
+    let methods = runtime.block_on(async {
         let lake = wiring::open_lake(&args.lake.lake).await?;
-        read_rows(&lake).await
+        read_methods(&lake).await
     })?;
-    let evaluation = evaluate(&truth, &rows, CategoryCut::default())?;
+    let reference = Reference {
+        truth: &truth,
+        humans: &humans,
+        folder: (!args.no_masks && args.truth.join("masks").exists()).then_some(args.truth.as_path()),
+        cut: CategoryCut::default(),
+        confidence: Confidence::new(args.confidence).map_err(|error| usage(format!("--confidence: {error}")))?,
+    };
+    let evaluation = evaluate(reference, &methods)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
     } else {
@@ -47,18 +59,24 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every reading of the lake, with corners and grades from its artifact.
-async fn read_rows(lake: &Lake) -> anyhow::Result<Vec<ReadRow>> {
+/// A row of `readings`, of which the artifact tells the rest.
+struct Wanted {
+    sop: String,
+    status: String,
+    reason: String,
+    image: Option<String>,
+    fingerprint: String,
+    pipeline: String,
+}
+
+/// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact.
+async fn read_methods(lake: &Lake) -> anyhow::Result<Vec<MethodRows>> {
     let session = lake.session(SessionOptions::default()).await?;
-    let fingerprints = session.collect("SELECT DISTINCT fingerprint FROM readings").await?;
-    let fingerprints: usize = fingerprints.iter().map(RecordBatch::num_rows).sum();
-    if fingerprints > 1 {
-        return Err(usage(format!(
-            "the lake holds readings of {fingerprints} pipelines or versions; score into a lake of its own to evaluate one"
-        )));
-    }
     let batches = session
-        .collect("SELECT sop_id, status, fail_reason, image_id, fingerprint FROM readings WHERE sop_id IS NOT NULL")
+        .collect(
+            "SELECT sop_id, status, fail_reason, image_id, fingerprint, pipeline FROM readings \
+             WHERE sop_id IS NOT NULL AND fingerprint IS NOT NULL",
+        )
         .await?;
     let mut wanted = Vec::new();
     for batch in &batches {
@@ -67,42 +85,63 @@ async fn read_rows(lake: &Lake) -> anyhow::Result<Vec<ReadRow>> {
             let text = text.as_string::<i32>();
             Ok((0..text.len()).map(|row| text.is_valid(row).then(|| text.value(row).to_owned())).collect())
         };
-        let (sop, status, reason, image, fingerprint) = (column(0)?, column(1)?, column(2)?, column(3)?, column(4)?);
+        let (sop, status, reason, image) = (column(0)?, column(1)?, column(2)?, column(3)?);
+        let (fingerprint, pipeline) = (column(4)?, column(5)?);
         for row in 0..batch.num_rows() {
-            wanted.push((
-                sop[row].clone(),
-                status[row].clone(),
-                reason[row].clone(),
-                image[row].clone(),
-                fingerprint[row].clone(),
-            ));
+            let text = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
+            wanted.push(Wanted {
+                sop: text(&sop),
+                status: text(&status),
+                reason: text(&reason),
+                image: image[row].clone(),
+                fingerprint: text(&fingerprint),
+                pipeline: text(&pipeline),
+            });
         }
     }
     let artifacts = lake.artifacts();
-    let rows = futures::stream::iter(wanted)
-        .map(|(sop, status, reason, image, fingerprint)| {
+    let rows: Vec<(String, String, Option<ReadRow>)> = futures::stream::iter(wanted)
+        .map(|wanted| {
             let artifacts = &artifacts;
             async move {
-                let reason = reason.unwrap_or_default();
-                let outcome = match status.as_deref() {
-                    Some("scored") => {
-                        let (image, fingerprint) = (image.unwrap_or_default(), fingerprint.unwrap_or_default());
-                        let named = ImageId::parse(&image).zip(Fingerprint::parse(&fingerprint));
-                        let (image, fingerprint) = named.context("a scored row without image id or fingerprint")?;
-                        let reading = artifacts.get(&fingerprint, &image).await?;
-                        let reading = reading.with_context(|| format!("the artifact of image {image} is missing"))?;
-                        Outcome::Scored { reading: Box::new(reading) }
-                    }
-                    Some("excluded") => {
-                        Outcome::Excluded { reason: reason.parse::<ExcludeReason>().map_err(anyhow::Error::msg)? }
-                    }
-                    _ => Outcome::Failed { reason: reason.parse::<FailReason>().map_err(anyhow::Error::msg)? },
-                };
-                anyhow::Ok(ReadRow::of(sop.unwrap_or_default(), &outcome))
+                let row = ReadRow::of(wanted.sop.clone(), &outcome(artifacts, &wanted).await?);
+                anyhow::Ok((wanted.fingerprint, wanted.pipeline, row))
             }
         })
         .buffered(ARTIFACTS_AT_ONCE)
-        .try_collect::<Vec<_>>()
+        .try_collect()
         .await?;
-    Ok(rows.into_iter().flatten().collect())
+    let mut methods: BTreeMap<String, MethodRows> = BTreeMap::new();
+    for (fingerprint, pipeline, row) in rows {
+        let method = methods.entry(fingerprint.clone()).or_insert_with(|| MethodRows {
+            name: pipeline,
+            fingerprint,
+            rows: Vec::new(),
+        });
+        method.rows.extend(row);
+    }
+    let mut methods: Vec<MethodRows> = methods.into_values().collect();
+    let names: Vec<String> = methods.iter().map(|method| method.name.clone()).collect();
+    for method in &mut methods {
+        // one pipeline in two precisions, or before and after a change of its rules
+        if names.iter().filter(|name| **name == method.name).count() > 1 {
+            method.name = format!("{} {}", method.name, &method.fingerprint[..6]);
+        }
+    }
+    Ok(methods)
+}
+
+async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::Result<Outcome> {
+    Ok(match wanted.status.as_str() {
+        "scored" => {
+            let image = wanted.image.as_deref().and_then(ImageId::parse);
+            let named = image.zip(Fingerprint::parse(&wanted.fingerprint));
+            let (image, fingerprint) = named.context("a scored row without image id or fingerprint")?;
+            let reading = artifacts.get(&fingerprint, &image).await?;
+            let reading = reading.with_context(|| format!("the artifact of image {image} is missing"))?;
+            Outcome::Scored { reading: Box::new(reading) }
+        }
+        "excluded" => Outcome::Excluded { reason: wanted.reason.parse::<ExcludeReason>().map_err(anyhow::Error::msg)? },
+        _ => Outcome::Failed { reason: wanted.reason.parse::<FailReason>().map_err(anyhow::Error::msg)? },
+    })
 }
