@@ -47,8 +47,11 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 	  round(avg(aac24_total), 2) AS mean_aac24, sum(CASE WHEN aac24_cat_label = 'high' THEN 1 ELSE 0 END) AS high \
 	  FROM readings WHERE status = 'scored' GROUP BY scanner_maker ORDER BY scanner_maker"
 	$(AORTICA) evaluate --lake $(DEMO)/lake --truth $(DEMO)/cohort
+	@rm -rf $(DEMO)/release
+	$(AORTICA) release --lake $(DEMO)/lake --name "aortica demo" -o $(DEMO)/release
 	@echo
 	@echo "Overlays:  $(DEMO)/overlays   (open any PNG)"
+	@echo "Release:   $(DEMO)/release    (tables under disclosure control, to publish)"
 	@echo "Lake:      $(DEMO)/lake       (try: $(AORTICA) query --lake $(DEMO)/lake)"
 
 # --- test it ----------------------------------------------------------------------------------------------------------
@@ -71,6 +74,10 @@ unit: runtime ## the tests of every crate, those against a real RabbitMQ, and th
 interop: runtime ## clients of Triton and KServe, unmodified, against a stage service
 	$(CARGO) build --locked --workspace --all-targets
 	tests/peers/inference/clients.sh
+
+.PHONY: release-peers
+release-peers: demo ## a release of the demo's cohort read by Python and, where installed, by R
+	tests/peers/release/run.sh $(AORTICA) $(DEMO)/lake
 
 .PHONY: k8s
 k8s: runtime ## manifests, alerts, dashboard, policies: against their schemas, against the program, against a real RabbitMQ

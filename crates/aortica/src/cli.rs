@@ -1,5 +1,6 @@
 //! The command line. Every role is a subcommand; `--help` of each teaches by example.
 
+pub use crate::cli_disclosure::{PolicyCommand, ReleaseArgs, ReleaseCommand, RoleChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -65,6 +66,11 @@ pub enum Command {
     Query(QueryArgs),
     /// Statistics of the cohort with confidence intervals, as a long table
     Stats(StatsArgs),
+    /// A frozen, checksummed snapshot of the cohort under disclosure control, to publish and to cite
+    Release(ReleaseArgs),
+    /// Check or print the policy of disclosure control
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Simulate a cohort of radiographs with exact truth
     Phantom(PhantomArgs),
     /// Compare the readings of a lake with the truth of a simulated cohort
@@ -186,10 +192,16 @@ pub enum TableFormat {
 #[command(after_help = "Tables: readings. Views: segments, ledger, latest_by_image_date, latest_by_scored_at.\n\n\
 Examples:\n  aortica query --lake lake \"SELECT status, fail_reason, count(*) FROM ledger GROUP BY ALL\"\n  \
 aortica query --lake lake --format csv \"SELECT * FROM latest_by_image_date\" > readings.csv\n  \
-aortica query --lake lake                 # a prompt; \\q leaves")]
+aortica query --lake lake                 # a prompt; \\q leaves\n  \
+aortica query --lake lake --role aggregate \"SELECT * FROM prevalence('sex', 'age_band')\"   # groups, no rows")]
 pub struct QueryArgs {
     #[command(flatten)]
     pub lake: LakeChoice,
+    #[command(flatten)]
+    pub role: RoleChoice,
+    /// Which readings the aggregate role counts, where the lake holds those of several pipelines or versions.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
     /// How to print the answer; parquet goes to stdout as a file.
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
@@ -239,6 +251,8 @@ pub struct StatsArgs {
     pub name: StatsName,
     #[command(flatten)]
     pub lake: LakeChoice,
+    #[command(flatten)]
+    pub role: RoleChoice,
     /// Covariates, human readings or outcomes, one row a participant (.csv or .parquet).
     #[arg(long, value_name = "FILE")]
     pub with: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! aortica: the command line, wiring only. Each subcommand is a role; what it does lives in the crates below.
 
 mod cli;
+mod cli_disclosure;
 mod commands;
 mod environment;
 mod exit;
@@ -8,6 +9,7 @@ mod health;
 mod logging;
 mod overlay;
 mod progress;
+mod release;
 mod settings;
 mod signals;
 mod study_key;
@@ -64,6 +66,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
         Command::Stats(args) => commands::stats::run(args)?,
+        Command::Release(args) => commands::release::run(args)?,
+        Command::Policy(command) => commands::policy::run(command)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,

@@ -1,6 +1,6 @@
 //! `aortica stats`: the statistics of the cohort, as SQL over the participants of one fingerprint, joined with a file.
 
-use super::query::{answer, check_terminal};
+use super::query::{answer, check_terminal, write};
 use crate::cli::{StatsArgs, StatsName};
 use crate::exit::usage;
 use crate::wiring;
@@ -9,7 +9,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::datasource::MemTable;
 use domain::grade::CategoryCut;
-use lake::{LakeSession, SessionOptions};
+use lake::{AggregateSession, Function, LakeSession, Policy, Population, Role, SessionOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::path::Path;
@@ -30,35 +30,67 @@ pub fn run(args: &StatsArgs) -> anyhow::Result<()> {
         if args.name == StatsName::Functions {
             return answer(&session, "SELECT * FROM statistics_functions", args.format.into()).await;
         }
-        let fingerprint = fingerprint(&session, args).await?;
-        participants(&session, args, &fingerprint).await?;
+        let role = wiring::role(&args.role, &args.lake.lake)?;
+        let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
+        let link = Link { file: args.with.as_deref(), key: &args.key };
+        if let Role::Aggregate(policy) = role {
+            return protected(&session, args, &fingerprint, &policy).await;
+        }
+        if let Some(counts) = participants(&session, link, &fingerprint).await? {
+            eprintln!("{counts}");
+        }
         let sql = statement(&session, args, &fingerprint).await?;
         answer(&session, &sql, args.format.into()).await
     })
 }
 
-/// Readings of different pipelines or versions are not mixed unseen.
-async fn fingerprint(session: &LakeSession, args: &StatsArgs) -> anyhow::Result<String> {
-    let batches = session.collect("SELECT DISTINCT fingerprint FROM readings ORDER BY 1").await?;
-    let mut known = Vec::new();
-    for batch in &batches {
-        let texts = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        known.extend(texts.as_string::<i32>().iter().flatten().map(str::to_owned));
+/// What the aggregate role may be told: the same tables with what is withheld empty, and a column that says so.
+async fn protected(session: &LakeSession, args: &StatsArgs, fingerprint: &str, policy: &Policy) -> anyhow::Result<()> {
+    let function = match args.name {
+        StatsName::Flow => Function::Flow,
+        StatsName::Score => Function::Score,
+        StatsName::Prevalence => Function::Prevalence,
+        StatsName::Standardised => Function::Standardised,
+        _ => {
+            return Err(usage(
+                "the aggregate role may ask for flow, score, prevalence and standardised; the others need --role rows",
+            ));
+        }
+    };
+    if let Some(path) = &args.with {
+        let digest = digest_of(path)?;
+        if !policy.files.contains(&digest) {
+            return Err(usage(format!(
+                "{} is none of the files that the policy lets the aggregate role join; who keeps the policy can add its SHA-256 to `files`: {digest}",
+                path.display()
+            )));
+        }
     }
-    match (&args.fingerprint, known.as_slice()) {
-        (_, []) => Err(usage("the lake has no readings")),
-        (Some(wanted), _) if known.contains(wanted) => Ok(wanted.clone()),
-        (None, [only]) => Ok(only.clone()),
-        _ => Err(usage(format!(
-            "the lake holds readings of {} pipelines or versions, which do not mix: choose one with --fingerprint, of {}",
-            known.len(),
-            known.join(", ")
-        ))),
-    }
+    let link = Link { file: args.with.as_deref(), key: &args.key };
+    participants(session, link, fingerprint).await?;
+    let of = Population { table: "participants", imaged: "scored_participants", fingerprint, occasion: "stats" };
+    let session = AggregateSession::open(session, of, policy, &SessionOptions::default()).await?;
+    let strata: Vec<String> = args.by.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    let answer = session.query(&format!("SELECT * FROM {}({})", function.name(), strata.join(", "))).await?;
+    write(answer, args.format.into()).await
 }
 
-/// The view `participants`: one row each, with the columns of the file where there is one.
-async fn participants(session: &LakeSession, args: &StatsArgs, fingerprint: &str) -> anyhow::Result<()> {
+/// SHA-256 of a file that is joined.
+pub fn digest_of(path: &Path) -> anyhow::Result<String> {
+    check_size(path)?;
+    Ok(domain::Digest::of(&std::fs::read(path).with_context(|| format!("{}", path.display()))?).to_hex())
+}
+
+/// The file that is joined, and the column with its keys.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub file: Option<&'a Path>,
+    pub key: &'a str,
+}
+
+/// The view `participants`: one row each, with the columns of the file where there is one; how that joins, in words. Beside it the view
+/// `scored_participants` without the file.
+pub async fn participants(session: &LakeSession, link: Link<'_>, fingerprint: &str) -> anyhow::Result<Option<String>> {
     let context = session.context();
     let own = format!(
         "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM latest_by_image_date
@@ -67,41 +99,42 @@ async fn participants(session: &LakeSession, args: &StatsArgs, fingerprint: &str
     let scored = context.sql(&own).await?;
     let columns: Vec<String> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();
     context.register_table("scored_participants", scored.into_view())?;
-    let joined = match &args.with {
+    let mut counts = None;
+    let joined = match link.file {
         None => "SELECT * FROM scored_participants".to_owned(),
         Some(path) => {
             let (schema, batches) = read(path)?;
             let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-            if !names.contains(&args.key) {
+            if !names.iter().any(|name| name == link.key) {
                 return Err(usage(format!(
                     "{} has no column {}; it has {}",
                     path.display(),
-                    args.key,
+                    link.key,
                     names.join(", ")
                 )));
             }
             context.register_table("with_file", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
-            check_keys(session, args, path).await?;
+            counts = Some(check_keys(session, link.key, path).await?);
             // A column that both have is that of the readings; the file's has the prefix file_.
-            let others = names.iter().filter(|name| **name != args.key).map(|name| {
+            let others = names.iter().filter(|name| *name != link.key).map(|name| {
                 let shown = if columns.contains(name) { format!("file_{name}") } else { name.clone() };
                 format!(", w.{} AS {}", quoted(name), quoted(&shown))
             });
             format!(
                 "SELECT s.*{} FROM scored_participants s JOIN with_file w ON s.participant_id = CAST(w.{} AS VARCHAR)",
                 others.collect::<String>(),
-                quoted(&args.key)
+                quoted(link.key)
             )
         }
     };
     let view = context.sql(&joined).await?.into_view();
     context.register_table("participants", view)?;
-    Ok(())
+    Ok(counts)
 }
 
 /// Says how the file joins, and refuses what would join wrongly.
-async fn check_keys(session: &LakeSession, args: &StatsArgs, path: &Path) -> anyhow::Result<()> {
-    let key = format!("CAST({} AS VARCHAR)", quoted(&args.key));
+async fn check_keys(session: &LakeSession, key: &str, path: &Path) -> anyhow::Result<String> {
+    let key = format!("CAST({} AS VARCHAR)", quoted(key));
     let counts = format!(
         "SELECT count(*) AS all_rows, count({key}) AS keyed, count(DISTINCT {key}) AS keys,
              (SELECT count(*) FROM scored_participants) AS participants,
@@ -114,7 +147,7 @@ async fn check_keys(session: &LakeSession, args: &StatsArgs, path: &Path) -> any
         |column: usize| batches.first().map_or(0, |batch| batch.column(column).as_primitive::<Int64Type>().value(0));
     let (rows, keyed, distinct, participants, found) = (at(0), at(1), at(2), at(3), at(4));
     let file = path.display();
-    eprintln!(
+    let counts = format!(
         "{file}: {rows} rows, {} without a key, {found} of {distinct} keys among the {participants} scored participants",
         rows - keyed
     );
@@ -129,17 +162,23 @@ async fn check_keys(session: &LakeSession, args: &StatsArgs, path: &Path) -> any
             "no key of {file} is a participant of the lake; `aortica pseudonymise` turns identifiers into keys, with the study's key"
         )));
     }
+    Ok(counts)
+}
+
+fn check_size(path: &Path) -> anyhow::Result<()> {
+    let name = path.display();
+    let bytes = std::fs::metadata(path).with_context(|| format!("{name}"))?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(usage(format!("{name} has {bytes} bytes; at most {FILE_BYTES_MAX} are joined")));
+    }
     Ok(())
 }
 
 /// All columns of a CSV file are text: what looks like a number may be a key.
 fn read(path: &Path) -> anyhow::Result<(SchemaRef, Vec<RecordBatch>)> {
     let name = path.display();
+    check_size(path)?;
     let file = File::open(path).with_context(|| format!("{name}"))?;
-    let bytes = file.metadata()?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(usage(format!("{name} has {bytes} bytes; at most {FILE_BYTES_MAX} are joined")));
-    }
     let parquet = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
     let wrong = |error: &dyn std::fmt::Display| usage(format!("{name} cannot be read: {error}"));
     if parquet {

@@ -245,7 +245,7 @@ pub(crate) async fn items(session: &LakeSession, fingerprint: &str) -> Result<(V
     }
     let mut ordered: Vec<(String, Vec<u64>)> = steps.into_iter().collect();
     ordered.sort_by_key(|(step, _)| (rank(step), step.clone()));
-    let grid = Grid::new(&[ordered.len().max(1)], 1, None)?;
+    let grid = Grid::new(&[ordered.len().max(2)], 1, None)?;
     let counts = ordered.iter().enumerate().map(|(step, (_, ids))| (step as u32, ids.len() as u64)).collect();
     let members = ordered.iter().enumerate().flat_map(|(step, (_, ids))| ids.iter().map(move |id| (*id, step as u32)));
     // An item of several submissions stands in the ledger once for each.

@@ -29,6 +29,8 @@ pub struct Policy {
     pub log: Option<PathBuf>,
     /// The strata, in the order in which they are shown. Default: sex, age_band and scanner_maker.
     pub strata: Vec<Stratum>,
+    /// SHA-256 of the files that the aggregate role may join (`stats --with`): whoever chooses the file chooses who is counted. Default: none.
+    pub files: Vec<String>,
     /// Who is who, for the servers.
     pub roles: Roles,
 }
@@ -135,6 +137,7 @@ impl Default for Policy {
                 stratum("age_band", Some("age_years"), None, Some(&[50, 60, 70, 80])),
                 stratum("scanner_maker", None, None, None),
             ],
+            files: Vec::new(),
             roles: Roles::default(),
         }
     }
@@ -203,6 +206,10 @@ impl Policy {
             if !names.insert(&stratum.name) {
                 return Err(format!("stratum {} is there twice", stratum.name));
             }
+        }
+        let digest = |text: &String| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if let Some(wrong) = self.files.iter().find(|file| !digest(file)) {
+            return Err(format!("files are SHA-256 digests, 64 hexadecimal digits (sha256sum FILE), not {wrong:?}"));
         }
         let both = self.roles.rows.iter().find(|user| self.roles.aggregate.contains(user));
         both.map_or(Ok(()), |user| Err(format!("user {user} has both roles; one user, one role")))
@@ -289,6 +296,7 @@ mod tests {
         assert!(stratum("from = [70, 60]").contains("ascending"));
         assert!(stratum("[[strata]]\nname = \"site\"").contains("twice"));
         assert!(refused("[[strata]]\nname = \"estimate\"").contains("call it otherwise"));
+        assert!(refused("files = [\"outcomes.csv\"]").contains("sha256sum"));
         assert!(refused("[roles]\nrows = [\"a\"]\naggregate = [\"a\"]").contains("both roles"));
     }
 

@@ -72,7 +72,7 @@ struct Record {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub entries: BTreeSet<Entry>,
-    /// Counts withheld because of what was told before.
+    /// Counts withheld beyond those of this cohort by itself, because of what was told before.
     pub refused: usize,
 }
 
@@ -134,6 +134,7 @@ impl Log {
             }
         }
         let withheld = suppress(telling.grid, telling.counts, &refused, telling.threshold);
+        let alone = suppress(telling.grid, telling.counts, &BTreeSet::new(), telling.threshold);
         let told: BTreeSet<Entry> = telling.grid.entries().into_iter().filter(|e| !withheld.contains(e)).collect();
         let mut record = Record {
             occasion: telling.occasion.to_owned(),
@@ -152,7 +153,7 @@ impl Log {
         if !known.contains(&record.digest) && !record.told.is_empty() {
             self.write(next, &record, telling.members)?;
         }
-        Ok(Told { entries: record.told, refused: refused.len() })
+        Ok(Told { entries: record.told, refused: withheld.difference(&alone).count() })
     }
 
     fn path(&self, number: usize, extension: &str) -> PathBuf {
@@ -167,7 +168,7 @@ impl Log {
             Err(error) => return Err(failed(&path)(error)),
         };
         let record: Record = serde_json::from_slice(&text).map_err(|error| damaged(&path, &error))?;
-        if record.grid.sizes().contains(&0) {
+        if record.grid.sizes().iter().any(|size| *size < 2) {
             return Err(damaged(&path, &"a stratum without values"));
         }
         Ok(Some(record))

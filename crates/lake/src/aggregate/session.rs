@@ -199,7 +199,7 @@ impl AggregateSession {
         self.protected.withheld()
     }
 
-    /// Counts that are withheld because they differ too little from what was told of another cohort.
+    /// Counts that are withheld only because they differ too little from what was told of another cohort.
     pub fn refused(&self) -> usize {
         self.protected.told.refused
     }
@@ -255,7 +255,7 @@ fn flow(
         let count = counts.get(&(place as u32)).copied().unwrap_or_default();
         flow.push(Step { step, n: n(Entry::of(&[Some(place)]), count) });
     }
-    let all = Grid::new(&[1], 0, None)?;
+    let all = Grid::new(&[2], 0, None)?;
     let participants = log.tell(&Telling {
         cohort: "participants with a primary image",
         unit: Unit::Participant,

@@ -2,7 +2,7 @@
 //!
 //! Every count is a sum over cells, so a withheld one follows exactly when its sum is a linear combination of the sums that are told.
 //! Sums are written in the basis of those counts that avoid the last value of every dimension: the last value is "all" minus the
-//! others. Told counts of the basis are known and drop out; what is left is a matrix as wide as the withheld part, whose rank is
+//! others. Known counts of the basis drop out; what is left is a matrix as wide as the unknown part, whose rank is
 //! worked out by elimination modulo a prime. Entries are small whole numbers; that a minor that is not 0 is a multiple of 2^31 - 1
 //! would make a count look independent that is not, the other error cannot happen.
 
@@ -11,14 +11,14 @@ use std::collections::HashMap;
 
 const PRIME: u64 = (1 << 31) - 1;
 
-/// The entries, by place, whose counts are withheld and follow all the same from the counts of the others.
+/// Those of `targets` (places of entries) whose counts follow from the counts of the entries that are `known`.
 ///
-/// `entries` must hold with each entry all that have "all" in place of some of its values, as [`Grid::entries`] and every part of it up to some depth does.
-pub fn derivable(grid: &Grid, entries: &[Entry], withheld: &[bool]) -> Vec<usize> {
+/// `entries` must hold with each entry all that have "all" in place of some of its values, as [`Grid::entries`] does.
+pub fn derivable(grid: &Grid, entries: &[Entry], known: &[bool], targets: &[usize]) -> Vec<usize> {
     let sizes = grid.sizes();
     let is_basis = |entry: &Entry| entry.fixed().all(|d| entry.value(d) != Some(sizes[d] - 1));
     let mut columns: HashMap<&Entry, usize> = HashMap::new();
-    for (entry, _) in entries.iter().zip(withheld).filter(|(entry, withheld)| **withheld && is_basis(entry)) {
+    for (entry, _) in entries.iter().zip(known).filter(|(entry, known)| !**known && is_basis(entry)) {
         let next = columns.len();
         columns.insert(entry, next);
     }
@@ -32,10 +32,10 @@ pub fn derivable(grid: &Grid, entries: &[Entry], withheld: &[bool]) -> Vec<usize
         row
     };
     let mut echelon = Echelon::new(columns.len());
-    for (entry, _) in entries.iter().zip(withheld).filter(|(_, withheld)| !**withheld) {
+    for (entry, _) in entries.iter().zip(known).filter(|(entry, known)| **known && !is_basis(entry)) {
         echelon.add(row(entry));
     }
-    (0..entries.len()).filter(|place| withheld[*place] && echelon.spans(row(&entries[*place]))).collect()
+    targets.iter().copied().filter(|place| echelon.spans(row(&entries[*place]))).collect()
 }
 
 /// An entry as a sum (`true`) and difference (`false`) of entries of the basis.
@@ -122,8 +122,9 @@ mod tests {
         let grid = Grid::new(sizes, 2, None).unwrap();
         let entries = grid.entries();
         let withheld: Vec<Entry> = withheld.iter().map(|values| Entry::of(values)).collect();
-        let flags: Vec<bool> = entries.iter().map(|e| withheld.contains(e)).collect();
-        derivable(&grid, &entries, &flags).into_iter().map(|place| entries[place].clone()).collect()
+        let known: Vec<bool> = entries.iter().map(|e| !withheld.contains(e)).collect();
+        let targets: Vec<usize> = (0..entries.len()).filter(|place| !known[*place]).collect();
+        derivable(&grid, &entries, &known, &targets).into_iter().map(|place| entries[place].clone()).collect()
     }
 
     #[test]

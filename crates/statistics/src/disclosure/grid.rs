@@ -57,11 +57,11 @@ pub struct Grid {
 
 impl Grid {
     /// # Errors
-    /// [`ErrorKind::Argument`] for a dimension without values, [`ErrorKind::Limit`] beyond [`ENTRIES_MAX`] counts.
+    /// [`ErrorKind::Argument`] for a dimension with fewer than two values, [`ErrorKind::Limit`] beyond [`ENTRIES_MAX`] counts.
     pub fn new(strata: &[usize], at_once: usize, bands: Option<usize>) -> Result<Grid> {
         let sizes: Vec<usize> = strata.iter().copied().chain(bands).collect();
-        if sizes.contains(&0) {
-            return Err(Error::new(ErrorKind::Argument, "every stratum needs at least one value"));
+        if sizes.iter().any(|size| *size < 2) {
+            return Err(Error::new(ErrorKind::Argument, "every stratum needs at least two values"));
         }
         let mut grid = Grid { sizes, strata: strata.len(), at_once };
         grid.at_once = at_once.min(strata.len());
@@ -176,7 +176,7 @@ mod tests {
     fn a_family_too_large_to_be_checked_is_refused() {
         let error = Grid::new(&[100, 100], 2, None).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Limit);
-        assert_eq!(Grid::new(&[3, 0], 1, None).unwrap_err().kind, ErrorKind::Argument);
+        assert_eq!(Grid::new(&[3, 1], 1, None).unwrap_err().kind, ErrorKind::Argument);
         assert_eq!(Grid::new(&[100, 100], 1, None).unwrap().entries().len(), 201);
     }
 }

@@ -3,19 +3,30 @@
 use super::audit::derivable;
 use super::grid::{Entry, Grid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 /// Counts by cell (see [`Grid::cell`]); cells that are not named hold nobody.
 pub type Counts = BTreeMap<u32, u64>;
 
 /// The counts that are withheld.
 ///
-/// `refused` are withheld whatever they are. From the total downwards, one depth at a time, so that what a coarser table tells does not
-/// depend on the finer ones: margins are never withheld for the sake of their parts.
+/// `refused` are withheld whatever they are. From the total downwards, one depth at a time: what is told so far must not give away any count that
+/// is small or refused, however deep, nor any that was withheld to protect one. Margins come first, so that they are withheld last: only
+/// where they, with the zeros that are told, would give away a part.
 pub fn suppress(grid: &Grid, counts: &Counts, refused: &BTreeSet<Entry>, threshold: u64) -> BTreeSet<Entry> {
     let mut family = Family::new(grid, counts, refused, threshold);
     let deepest = family.entries.last().map_or(0, Entry::depth);
-    for depth in 0..=deepest {
-        family.protect(depth, threshold);
+    let mut depth = 0;
+    while depth <= deepest {
+        family.depth = family.range(depth);
+        match family.protect(threshold) {
+            None => depth += 1,
+            // A total gives too much away: it is withheld after all, and everything from there on is decided again.
+            Some(total) => {
+                family.withheld[total] = true;
+                depth = family.entries[total].depth();
+            }
+        }
     }
     let withheld = family.entries.iter().zip(&family.withheld).filter(|(_, withheld)| **withheld);
     withheld.map(|(entry, _)| entry.clone()).collect()
@@ -27,6 +38,8 @@ struct Family<'a> {
     places: HashMap<Entry, usize>,
     counts: Vec<u64>,
     withheld: Vec<bool>,
+    /// The entries that are being decided about. Those before it are decided, those after it not told yet.
+    depth: Range<usize>,
 }
 
 impl<'a> Family<'a> {
@@ -41,76 +54,154 @@ impl<'a> Family<'a> {
         }
         let small = |count: u64| count > 0 && count < threshold;
         let withheld = entries.iter().zip(&sums).map(|(e, n)| small(*n) || refused.contains(e)).collect();
-        Family { grid, entries, places, counts: sums, withheld }
+        Family { grid, entries, places, counts: sums, withheld, depth: 0..0 }
     }
 
-    /// Withholds more counts of one depth until nothing withheld so far follows from what is told so far.
-    fn protect(&mut self, depth: usize, threshold: u64) {
-        let end = self.entries.partition_point(|e| e.depth() <= depth);
-        let start = self.entries.partition_point(|e| e.depth() < depth);
+    fn range(&self, depth: usize) -> Range<usize> {
+        self.entries.partition_point(|e| e.depth() < depth)..self.entries.partition_point(|e| e.depth() <= depth)
+    }
+
+    /// Withholds more counts of the depth until nothing that is withheld follows from what is told; or names a total of a lesser depth that must be
+    /// withheld for that.
+    fn protect(&mut self, threshold: u64) -> Option<usize> {
         loop {
-            let more = self.small_remainders(start..end, threshold);
-            if !more.is_empty() {
-                self.withhold(more);
+            let empty = self.known_empty();
+            match self.small_remainder(threshold, &empty) {
+                Some((_, Some(other))) => {
+                    self.withheld[other] = true;
+                    continue;
+                }
+                Some((total, None)) => return Some(total),
+                None => {}
+            }
+            let known: Vec<bool> = (0..self.entries.len()).map(|place| self.is_told(place) || empty[place]).collect();
+            let targets: Vec<usize> =
+                (0..known.len()).filter(|place| self.withheld[*place] && !empty[*place]).collect();
+            let found = derivable(self.grid, &self.entries, &known, &targets);
+            let first = *found.first()?;
+            // One after the other, as what protects one count often protects the next.
+            let mut protected = false;
+            for place in &found {
+                if let Some(other) = self.cheapest(self.lone(*place), &empty) {
+                    self.withheld[other] = true;
+                    protected = true;
+                }
+            }
+            if protected {
                 continue;
             }
-            let found = derivable(self.grid, &self.entries[..end], &self.withheld[..end]);
-            if found.is_empty() {
-                return;
-            }
-            let more: BTreeSet<usize> = found.iter().filter_map(|place| self.sacrifice(*place, start..end)).collect();
-            if more.is_empty() {
-                // Only empty counts are left to withhold: then nothing of this depth is told.
-                self.withhold(start..end);
-                return;
-            }
-            self.withhold(more);
-        }
-    }
-
-    fn withhold(&mut self, places: impl IntoIterator<Item = usize>) {
-        for place in places {
-            self.withheld[place] = true;
-        }
-    }
-
-    /// One more count for each line whose total is told and whose withheld counts together are fewer than the threshold.
-    fn small_remainders(&self, depth: std::ops::Range<usize>, threshold: u64) -> BTreeSet<usize> {
-        let mut more = BTreeSet::new();
-        for place in depth.filter(|place| self.withheld[*place]) {
-            for dimension in self.entries[place].fixed() {
-                let line = self.line(place, dimension);
-                let total = self.places[&self.entries[place].with(dimension, None)];
-                let remainder: u64 = line.iter().filter(|p| self.withheld[**p]).map(|p| self.counts[*p]).sum();
-                if !self.withheld[total] && remainder < threshold {
-                    more.extend(self.smallest(line));
+            match self.sacrifice(first, &empty).ok_or_else(|| self.nearest_total(first)) {
+                Ok(other) => self.withheld[other] = true,
+                Err(Some(total)) => return Some(total),
+                Err(None) => {
+                    // Nothing is left to withhold but what is known anyway.
+                    self.depth.clone().for_each(|place| self.withheld[place] |= !empty[place]);
+                    return None;
                 }
             }
         }
-        more
     }
 
-    /// The counts that differ from one only in one dimension, itself included.
+    /// Of the told counts of a lesser depth that are not 0 one that holds an entry, else any; of those the deepest, then the smallest.
+    fn nearest_total(&self, place: usize) -> Option<usize> {
+        let told = (0..self.depth.start).filter(|p| self.is_told(*p) && self.counts[*p] > 0);
+        told.min_by_key(|p| {
+            let total = &self.entries[*p];
+            (!total.holds(&self.entries[place]), std::cmp::Reverse(total.depth()), self.counts[*p], *p)
+        })
+    }
+
+    fn is_told(&self, place: usize) -> bool {
+        place < self.depth.end && !self.withheld[place]
+    }
+
+    /// Of every entry, told or not, whether it is a part of a told total of 0.
+    fn known_empty(&self) -> Vec<bool> {
+        let mut empty = vec![false; self.entries.len()];
+        for place in 0..self.entries.len() {
+            let entry = &self.entries[place];
+            let of_empty = |total: usize| self.counts[total] == 0 && (self.is_told(total) || empty[total]);
+            empty[place] = entry.fixed().any(|dimension| of_empty(self.total(place, dimension)));
+        }
+        empty
+    }
+
+    /// The entry with all values along a dimension.
+    fn total(&self, place: usize, dimension: usize) -> usize {
+        self.places[&self.entries[place].with(dimension, None)]
+    }
+
+    /// The entries that differ from one only in one dimension, itself included.
     fn line(&self, place: usize, dimension: usize) -> Vec<usize> {
         let values = 0..self.grid.sizes()[dimension];
         values.map(|v| self.places[&self.entries[place].with(dimension, Some(v))]).collect()
     }
 
-    /// What is withheld to protect a count: the smallest beside it in a line or within it, else the smallest of the depth.
-    fn sacrifice(&self, place: usize, depth: std::ops::Range<usize>) -> Option<usize> {
-        let entry = &self.entries[place];
-        let near: Vec<usize> = if depth.contains(&place) {
-            entry.fixed().flat_map(|dimension| self.line(place, dimension)).collect()
-        } else {
-            depth.clone().filter(|p| entry.holds(&self.entries[*p])).collect()
-        };
-        self.smallest(near).or_else(|| self.smallest(depth.collect()))
+    /// A line whose total is told and whose withheld counts together are fewer than the threshold: its total, and what may be withheld beside them.
+    fn small_remainder(&self, threshold: u64, empty: &[bool]) -> Option<(usize, Option<usize>)> {
+        self.depth.clone().filter(|place| self.withheld[*place]).find_map(|place| {
+            self.entries[place].fixed().find_map(|dimension| {
+                let line = self.line(place, dimension);
+                let total = self.total(place, dimension);
+                let remainder: u64 = line.iter().filter(|p| self.withheld[**p]).map(|p| self.counts[*p]).sum();
+                (self.is_told(total) && remainder < threshold).then(|| (total, self.cheapest(line, empty)))
+            })
+        })
     }
 
-    /// The smallest that is told and not 0; of equals the first.
-    fn smallest(&self, places: Vec<usize>) -> Option<usize> {
-        let told = places.into_iter().filter(|p| !self.withheld[*p] && self.counts[*p] > 0);
-        told.min_by_key(|p| (self.counts[*p], *p))
+    /// What may protect a count that nothing protects yet: those beside it in lines in which it alone is withheld; for one of another depth those of
+    /// this depth that are its parts, or whose part it is, while all of them are told.
+    fn lone(&self, place: usize) -> Vec<usize> {
+        if self.depth.contains(&place) {
+            let lines = self.entries[place].fixed().filter(|dimension| self.is_lone(place, *dimension));
+            return lines.flat_map(|dimension| self.line(place, dimension)).collect();
+        }
+        let related = self.related(place);
+        if related.iter().any(|p| self.withheld[*p]) { Vec::new() } else { related }
+    }
+
+    /// The entries of this depth that are parts of one of another depth, or that it is a part of.
+    fn related(&self, place: usize) -> Vec<usize> {
+        let entry = &self.entries[place];
+        self.depth.clone().filter(|p| entry.holds(&self.entries[*p]) || self.entries[*p].holds(entry)).collect()
+    }
+
+    /// Whether a count is, or would be, the only one withheld in a line whose total is told.
+    fn is_lone(&self, place: usize, dimension: usize) -> bool {
+        let others = || self.line(place, dimension).into_iter().all(|p| p == place || !self.withheld[p]);
+        self.is_told(self.total(place, dimension)) && others()
+    }
+
+    /// What is withheld to protect a count that lines do not explain: the cheapest beside it or related to it, else an empty one there.
+    fn sacrifice(&self, place: usize, empty: &[bool]) -> Option<usize> {
+        let near: Vec<usize> = if self.depth.contains(&place) {
+            self.entries[place].fixed().flat_map(|dimension| self.line(place, dimension)).collect()
+        } else {
+            self.related(place)
+        };
+        let nobody = near.iter().copied().find(|p| self.is_told(*p) && self.counts[*p] == 0 && !empty[*p]);
+        self.cheapest(near, empty).or(nobody)
+    }
+
+    /// Of those that are told and not 0 the one that leaves the fewest lines with a single gap, then the smallest, then the first. Last come those
+    /// that are all of a told total: an empty count must be withheld beside them.
+    fn cheapest(&self, places: Vec<usize>, empty: &[bool]) -> Option<usize> {
+        let is_all = |p: usize| {
+            let mut totals = self.entries[p].fixed().map(|dimension| self.total(p, dimension));
+            totals.any(|total| self.is_told(total) && self.counts[total] == self.counts[p])
+        };
+        // A told total beside which all is known to be 0 is known, whether it is told or not.
+        let is_known = |p: usize| {
+            let mut dimensions = self.entries[p].fixed();
+            dimensions.any(|d| {
+                self.is_told(self.total(p, d)) && self.line(p, d).into_iter().all(|other| other == p || empty[other])
+            })
+        };
+        let told = places.into_iter().filter(|p| self.is_told(*p) && self.counts[*p] > 0 && !is_known(*p));
+        told.min_by_key(|p| {
+            let gaps = self.entries[*p].fixed().filter(|dimension| self.is_lone(*p, *dimension)).count();
+            (is_all(*p), gaps, self.counts[*p], *p)
+        })
     }
 }
 
