@@ -52,9 +52,12 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 	$(AORTICA) report --lake $(DEMO)/lake --with $(DEMO)/participants_keyed.csv --event event --time followup_years \
 	  --covariates age_years --site site --human $(DEMO)/cohort/human_readings.parquet --json \
 	  --title "Demo: a simulated cohort" -o $(DEMO)/report.html
+	@rm -rf $(DEMO)/release
+	$(AORTICA) release --lake $(DEMO)/lake --name "aortica demo" -o $(DEMO)/release
 	@echo
 	@echo "Report:    $(DEMO)/report.html (open it in a browser, or print it)"
 	@echo "Overlays:  $(DEMO)/overlays   (open any PNG)"
+	@echo "Release:   $(DEMO)/release    (tables under disclosure control, to publish)"
 	@echo "Lake:      $(DEMO)/lake       (try: $(AORTICA) query --lake $(DEMO)/lake)"
 
 # --- test it ----------------------------------------------------------------------------------------------------------
@@ -77,6 +80,10 @@ unit: runtime ## the tests of every crate, those against a real RabbitMQ, and th
 interop: runtime ## clients of Triton and KServe, unmodified, against a stage service
 	$(CARGO) build --locked --workspace --all-targets
 	tests/peers/inference/clients.sh
+
+.PHONY: release-peers
+release-peers: demo ## a release of the demo's cohort read by Python and, where installed, by R
+	tests/peers/release/run.sh $(AORTICA) $(DEMO)/lake
 
 .PHONY: k8s
 k8s: runtime ## manifests, alerts, dashboard, policies: against their schemas, against the program, against a real RabbitMQ

@@ -6,6 +6,7 @@ mod garbage;
 mod precision;
 mod privacy;
 mod query;
+mod release;
 mod report;
 mod resume;
 mod roles;

@@ -2,6 +2,7 @@
 
 mod cohort;
 
+pub use crate::cli_disclosure::{PolicyCommand, ReleaseArgs, ReleaseCommand, RoleChoice};
 pub use cohort::{CohortArgs, ReportArgs, StatsArgs, StatsName};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +72,11 @@ pub enum Command {
     Stats(StatsArgs),
     /// One self-contained page for the study file: flow, Table 1, prevalence, agreement, survival, methods, checklists
     Report(ReportArgs),
+    /// A frozen, checksummed snapshot of the cohort under disclosure control, to publish and to cite
+    Release(ReleaseArgs),
+    /// Check or print the policy of disclosure control
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Simulate a cohort of radiographs with exact truth
     Phantom(PhantomArgs),
     /// Compare the readings of a lake with the truth of a simulated cohort
@@ -193,11 +199,17 @@ pub enum TableFormat {
     after_help = "Tables: readings. Views: segments, ledger, flow, latest_by_image_date, latest_by_scored_at.\n\n\
 Examples:\n  aortica query --lake lake \"SELECT status, fail_reason, count(*) FROM ledger GROUP BY ALL\"\n  \
 aortica query --lake lake --format csv \"SELECT * FROM latest_by_image_date\" > readings.csv\n  \
-aortica query --lake lake                 # a prompt; \\q leaves"
+aortica query --lake lake                 # a prompt; \\q leaves\n  \
+aortica query --lake lake --role aggregate \"SELECT * FROM prevalence('sex', 'age_band')\"   # groups, no rows"
 )]
 pub struct QueryArgs {
     #[command(flatten)]
     pub lake: LakeChoice,
+    #[command(flatten)]
+    pub role: RoleChoice,
+    /// Which readings the aggregate role counts, where the lake holds those of several pipelines or versions.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
     /// How to print the answer; parquet goes to stdout as a file.
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,

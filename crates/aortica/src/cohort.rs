@@ -48,7 +48,7 @@ impl Cohort {
     pub async fn open(args: &CohortArgs, settings: &Settings) -> anyhow::Result<Cohort> {
         let lake = wiring::open_lake(&args.lake.lake).await?;
         let session = lake.session(SessionOptions::default()).await?;
-        let fingerprint = fingerprint(&session, args).await?;
+        let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
         let cohort =
             Cohort { lake, session, fingerprint, has_file: args.with.is_some(), has_human: args.human.is_some() };
         let link = Link { file: args.with.as_deref(), key: &args.key };
@@ -362,26 +362,6 @@ async fn check_keys(session: &LakeSession, key: &str, path: &Path) -> anyhow::Re
         )));
     }
     Ok(counts)
-}
-
-/// Readings of different pipelines or versions are not mixed unseen.
-async fn fingerprint(session: &LakeSession, args: &CohortArgs) -> anyhow::Result<String> {
-    let batches = session.collect("SELECT DISTINCT fingerprint FROM readings ORDER BY 1").await?;
-    let mut known = Vec::new();
-    for batch in &batches {
-        let texts = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
-        known.extend(texts.as_string::<i32>().iter().flatten().map(str::to_owned));
-    }
-    match (&args.fingerprint, known.as_slice()) {
-        (_, []) => Err(usage("the lake has no readings")),
-        (Some(wanted), _) if known.contains(wanted) => Ok(wanted.clone()),
-        (None, [only]) => Ok(only.clone()),
-        _ => Err(usage(format!(
-            "the lake holds readings of {} pipelines or versions, which do not mix: choose one with --fingerprint, of {}",
-            known.len(),
-            known.join(", ")
-        ))),
-    }
 }
 
 /// SHA-256 of a file that is joined.

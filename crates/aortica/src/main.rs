@@ -1,6 +1,7 @@
 //! aortica: the command line, wiring only. Each subcommand is a role; what it does lives in the crates below.
 
 mod cli;
+mod cli_disclosure;
 mod cohort;
 mod commands;
 mod environment;
@@ -9,6 +10,7 @@ mod health;
 mod logging;
 mod overlay;
 mod progress;
+mod release;
 mod report;
 mod settings;
 mod signals;
@@ -68,6 +70,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Query(args) => commands::query::run(args)?,
         Command::Stats(args) => commands::stats::run(args, &settings)?,
         Command::Report(args) => commands::report::run(args, &settings)?,
+        Command::Release(args) => commands::release::run(args)?,
+        Command::Policy(command) => commands::policy::run(command)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,

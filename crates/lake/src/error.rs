@@ -51,6 +51,12 @@ pub enum Error {
     QueryMemory { limit_mib: usize },
     #[error("the query failed: {0}")]
     QueryFailed(Box<DataFusionError>),
+    #[error("disclosure policy: {problem}")]
+    Policy { problem: String },
+    #[error("the log of what was told, {path:?}: {source}")]
+    Log { path: std::path::PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Statistics(#[from] statistics::Error),
     #[error("writing the answer: {0}")]
     Output(#[source] std::io::Error),
 }
@@ -67,6 +73,10 @@ impl Error {
             Error::QueryFailed(source) => fault_by_source(source.as_ref()),
             Error::Contended { .. } | Error::Output(_) => Fault::Transient { retry_after: None },
             Error::QueryMemory { .. } => Fault::Overloaded,
+            Error::Policy { .. } => InvalidInput,
+            Error::Log { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Misconfigured,
+            Error::Log { .. } => Fault::Transient { retry_after: None },
+            Error::Statistics(error) => error.fault(),
             Error::Submission { .. } => InvalidInput,
             Error::Arrow { .. } | Error::Json { .. } | Error::Artifact { .. } => Fault::Bug,
         }

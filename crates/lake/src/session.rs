@@ -62,6 +62,22 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn of(stream: SendableRecordBatchStream, memory_mib: usize) -> Answer {
+        Answer { stream, memory_mib }
+    }
+
+    /// All rows that are left.
+    ///
+    /// # Errors
+    /// As [`Answer::next`].
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
     /// Columns with their metadata (`label`, `unit`, `values`).
     pub fn schema(&self) -> SchemaRef {
         self.stream.schema()
@@ -180,12 +196,7 @@ impl LakeSession {
 
     /// All rows of an answer that is known to be small.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        let mut answer = self.query(sql).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = answer.next().await? {
-            batches.push(batch);
-        }
-        Ok(batches)
+        self.query(sql).await?.collect().await
     }
 
     async fn plan(&self, sql: &str) -> Result<DataFrame> {

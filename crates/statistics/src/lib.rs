@@ -12,6 +12,7 @@ pub mod concordance_index;
 pub mod correlation;
 pub mod counts;
 pub mod cox;
+pub mod disclosure;
 pub mod distributions;
 pub mod drift;
 pub mod error;

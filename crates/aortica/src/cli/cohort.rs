@@ -1,6 +1,6 @@
 //! What `stats` and `report` are told: which participants, and what files know of them.
 
-use super::{LakeChoice, TableFormat};
+use super::{LakeChoice, RoleChoice, TableFormat};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -102,6 +102,8 @@ pub struct StatsArgs {
     pub name: StatsName,
     #[command(flatten)]
     pub cohort: CohortArgs,
+    #[command(flatten)]
+    pub role: RoleChoice,
     /// Group by these columns.
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub by: Vec<String>,

@@ -1,13 +1,13 @@
 //! `aortica stats`: the statistics of the cohort, as SQL over the participants of one fingerprint, joined with a file.
 
-use super::query::{answer, check_terminal};
+use super::query::{answer, check_terminal, write};
 use crate::cli::{StatsArgs, StatsName};
-use crate::cohort::{Cohort, needed, truth};
+use crate::cohort::{Cohort, Link, digest_of, needed, participants, truth};
 use crate::exit::usage;
 use crate::settings::Settings;
 use crate::statements::{self, Asked};
 use crate::wiring;
-use lake::SessionOptions;
+use lake::{AggregateSession, Function, Policy, Population, Role, SessionOptions};
 
 pub fn run(args: &StatsArgs, settings: &Settings) -> anyhow::Result<()> {
     check_terminal(args.format)?;
@@ -18,10 +18,53 @@ pub fn run(args: &StatsArgs, settings: &Settings) -> anyhow::Result<()> {
             let session = lake.session(SessionOptions::default()).await?;
             return answer(&session, "SELECT * FROM statistics_functions", args.format.into()).await;
         }
+        if let Role::Aggregate(policy) = wiring::role(&args.role, &args.cohort.lake.lake)? {
+            return protected(args, &policy).await;
+        }
         let cohort = Cohort::open(&args.cohort, settings).await?;
         let sql = statement(&cohort, args).await?;
         answer(&cohort.session, &sql, args.format.into()).await
     })
+}
+
+/// What the aggregate role may be told: the same tables with what is withheld empty, and a column that says so.
+async fn protected(args: &StatsArgs, policy: &Policy) -> anyhow::Result<()> {
+    let function = match args.name {
+        StatsName::Flow => Function::Flow,
+        StatsName::Score => Function::Score,
+        StatsName::Prevalence => Function::Prevalence,
+        StatsName::Standardised => Function::Standardised,
+        _ => {
+            return Err(usage(
+                "the aggregate role may ask for flow, score, prevalence and standardised; the others need --role rows",
+            ));
+        }
+    };
+    let cohort = &args.cohort;
+    if let Some(path) = &cohort.with {
+        let digest = digest_of(path)?;
+        if !policy.files.contains(&digest) {
+            return Err(usage(format!(
+                "{} is none of the files that the policy lets the aggregate role join; who keeps the policy can add its SHA-256 to `files`: {digest}",
+                path.display()
+            )));
+        }
+    }
+    let lake = wiring::open_lake(&cohort.lake.lake).await?;
+    let session = lake.session(SessionOptions::default()).await?;
+    let fingerprint = session.fingerprint(cohort.fingerprint.as_deref()).await?;
+    // How the file joins is not said to this role.
+    participants(&session, Link { file: cohort.with.as_deref(), key: &cohort.key }, &fingerprint).await?;
+    let of = Population {
+        table: "participants",
+        imaged: "scored_participants",
+        fingerprint: &fingerprint,
+        occasion: "stats",
+    };
+    let session = AggregateSession::open(&session, of, policy, &SessionOptions::default()).await?;
+    let strata: Vec<String> = args.by.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    let answer = session.query(&format!("SELECT * FROM {}({})", function.name(), strata.join(", "))).await?;
+    write(answer, args.format.into()).await
 }
 
 async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> {
