@@ -1,57 +1,80 @@
 //! Whether a withheld count follows from those that are told.
 //!
 //! Every count is a sum over cells, so a withheld one follows exactly when its sum is a linear combination of the sums that are told.
-//! Sums are written in the basis of those counts that avoid the last value of every dimension: the last value is "all" minus the
-//! others. Known counts of the basis drop out; what is left is a matrix as wide as the unknown part, whose rank is
-//! worked out by elimination modulo a prime. Entries are small whole numbers; that a minor that is not 0 is a multiple of 2^31 - 1
-//! would make a count look independent that is not, the other error cannot happen.
+//! Cells of a told count of 0 are known to be 0 and drop out; cells that belong to the same counts are taken together. What is left is a
+//! matrix of 0 and 1, whose rank is worked out by elimination modulo a prime: that a minor that is not 0 is a multiple of 2^31 - 1
+//! would make a count look independent that is not; the other error cannot happen.
 
 use super::grid::{Entry, Grid};
 use std::collections::HashMap;
 
 const PRIME: u64 = (1 << 31) - 1;
 
-/// Those of `targets` (places of entries) whose counts follow from the counts of the entries that are `known`.
-///
-/// `entries` must hold with each entry all that have "all" in place of some of its values, as [`Grid::entries`] does.
-pub fn derivable(grid: &Grid, entries: &[Entry], known: &[bool], targets: &[usize]) -> Vec<usize> {
-    let sizes = grid.sizes();
-    let is_basis = |entry: &Entry| entry.fixed().all(|d| entry.value(d) != Some(sizes[d] - 1));
-    let mut columns: HashMap<&Entry, usize> = HashMap::new();
-    for (entry, _) in entries.iter().zip(known).filter(|(entry, known)| !**known && is_basis(entry)) {
-        let next = columns.len();
-        columns.insert(entry, next);
-    }
-    let row = |entry: &Entry| -> Vec<u32> {
-        let mut row = vec![0_u32; columns.len()];
-        for (part, sign) in expand(entry, sizes) {
-            if let Some(column) = columns.get(&part) {
-                row[*column] = modulo(u64::from(row[*column]) + if sign { 1 } else { PRIME - 1 });
-            }
-        }
-        row
-    };
-    let mut echelon = Echelon::new(columns.len());
-    for (entry, _) in entries.iter().zip(known).filter(|(entry, known)| **known && !is_basis(entry)) {
-        echelon.add(row(entry));
-    }
-    targets.iter().copied().filter(|place| echelon.spans(row(&entries[*place]))).collect()
+/// The entries of a grid with their cells.
+#[derive(Debug)]
+pub struct Audit {
+    /// For each entry the cells that it is the sum of.
+    cells_of: Vec<Vec<u32>>,
+    /// For each cell the entries that it is in, ascending.
+    entries_of: Vec<Vec<u32>>,
 }
 
-/// An entry as a sum (`true`) and difference (`false`) of entries of the basis.
-fn expand(entry: &Entry, sizes: &[usize]) -> Vec<(Entry, bool)> {
-    let mut parts = vec![(entry.clone(), true)];
-    for dimension in entry.fixed().filter(|d| entry.value(*d) == Some(sizes[*d] - 1)) {
-        parts = parts
-            .into_iter()
-            .flat_map(|(part, sign)| {
-                let others = 0..sizes[dimension] - 1;
-                let minus: Vec<_> = others.map(|v| (part.with(dimension, Some(v)), !sign)).collect();
-                std::iter::once((part.with(dimension, None), sign)).chain(minus)
+impl Audit {
+    /// Of some entries of a grid.
+    pub fn new(grid: &Grid, entries: &[Entry]) -> Audit {
+        let places: HashMap<&Entry, u32> = (0_u32..).zip(entries).map(|(place, entry)| (entry, place)).collect();
+        let cells = grid.sizes().iter().product::<usize>();
+        let mut cells_of = vec![Vec::new(); entries.len()];
+        let mut entries_of = Vec::with_capacity(cells);
+        for cell in 0..cells as u32 {
+            let mut own: Vec<u32> = grid.entries_of(cell).iter().filter_map(|e| places.get(e).copied()).collect();
+            own.sort_unstable();
+            own.iter().for_each(|place| cells_of[*place as usize].push(cell));
+            entries_of.push(own);
+        }
+        Audit { cells_of, entries_of }
+    }
+
+    /// Of every entry, told or not, whether it is known to be 0: all its cells are in entries that are told to be 0.
+    pub fn known_empty(&self, told: impl Fn(usize) -> bool, counts: &[u64]) -> Vec<bool> {
+        let nobody = |cell: &u32| {
+            let mut entries = self.entries_of[*cell as usize].iter().map(|place| *place as usize);
+            entries.any(|place| counts[place] == 0 && told(place))
+        };
+        let empty: Vec<bool> = (0..self.entries_of.len() as u32).map(|cell| nobody(&cell)).collect();
+        self.cells_of.iter().map(|cells| cells.iter().all(|cell| empty[*cell as usize])).collect()
+    }
+
+    /// Those of `targets` (places of entries) whose counts follow from the counts of the entries that are `told`.
+    pub fn derivable(&self, told: &[bool], counts: &[u64], targets: &[usize]) -> Vec<usize> {
+        let mut asked = told.to_vec();
+        targets.iter().for_each(|place| asked[*place] = true);
+        // Cells that are in the same of the entries in question are one column; none for those known to be empty.
+        let mut columns: HashMap<Vec<u32>, u32> = HashMap::new();
+        let column_of: Vec<Option<u32>> = self
+            .entries_of
+            .iter()
+            .map(|entries| {
+                let own: Vec<u32> = entries.iter().copied().filter(|place| asked[*place as usize]).collect();
+                let is_empty = own.iter().any(|place| told[*place as usize] && counts[*place as usize] == 0);
+                let next = columns.len() as u32;
+                (!is_empty).then(|| *columns.entry(own).or_insert(next))
             })
             .collect();
+        let row = |place: usize| -> Vec<u32> {
+            let mut row = vec![0_u32; columns.len()];
+            for column in self.cells_of[place].iter().filter_map(|cell| column_of[*cell as usize]) {
+                row[column as usize] = 1;
+            }
+            row
+        };
+        let mut echelon = Echelon::new(columns.len());
+        // The deepest first: they have the fewest cells, and what they explain of the others drops out.
+        for place in (0..told.len()).rev().filter(|place| told[*place] && counts[*place] > 0) {
+            echelon.add(row(place));
+        }
+        targets.iter().copied().filter(|place| echelon.spans(row(*place))).collect()
     }
-    parts
 }
 
 /// Rows in echelon form modulo [`PRIME`].
@@ -118,23 +141,24 @@ fn power(base: u64, exponent: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn found(sizes: &[usize], withheld: &[[Option<usize>; 2]]) -> Vec<Entry> {
+    /// What follows of some withheld entries of a table whose cells all hold 1, or 0 where `empty` says so.
+    fn found(sizes: &[usize], withheld: &[[Option<usize>; 2]], empty: &[[Option<usize>; 2]]) -> Vec<Entry> {
         let grid = Grid::new(sizes, 2, None).unwrap();
         let entries = grid.entries();
-        let withheld: Vec<Entry> = withheld.iter().map(|values| Entry::of(values)).collect();
-        let known: Vec<bool> = entries.iter().map(|e| !withheld.contains(e)).collect();
-        let targets: Vec<usize> = (0..entries.len()).filter(|place| !known[*place]).collect();
-        derivable(&grid, &entries, &known, &targets).into_iter().map(|place| entries[place].clone()).collect()
+        let among = |list: &[[Option<usize>; 2]], entry: &Entry| list.iter().any(|values| Entry::of(values) == *entry);
+        let told: Vec<bool> = entries.iter().map(|e| !among(withheld, e)).collect();
+        let counts: Vec<u64> = entries.iter().map(|e| u64::from(!among(empty, e))).collect();
+        let targets: Vec<usize> = (0..entries.len()).filter(|place| !told[*place]).collect();
+        let found = Audit::new(&grid, &entries).derivable(&told, &counts, &targets);
+        found.into_iter().map(|place| entries[place].clone()).collect()
     }
 
     #[test]
     fn one_gap_in_a_line_follows_from_its_total() {
         let gap = [Some(0), Some(2)];
-        assert_eq!(found(&[2, 3], &[gap]), [Entry::of(&gap)]);
-        assert!(
-            found(&[2, 3], &[[Some(0), Some(0)], [Some(0), Some(1)], [Some(1), Some(0)], [Some(1), Some(1)]])
-                .is_empty()
-        );
+        assert_eq!(found(&[2, 3], &[gap], &[]), [Entry::of(&gap)]);
+        let four = [[Some(0), Some(0)], [Some(0), Some(1)], [Some(1), Some(0)], [Some(1), Some(1)]];
+        assert!(found(&[2, 3], &four, &[]).is_empty());
     }
 
     #[test]
@@ -145,12 +169,20 @@ mod tests {
         };
         let bridge = [Some(0), Some(2)];
         let withheld = [&block(0, 0)[..], &block(2, 2)[..], &[bridge]].concat();
-        assert_eq!(found(&[4, 4], &withheld), [Entry::of(&bridge)]);
+        assert_eq!(found(&[4, 4], &withheld, &[]), [Entry::of(&bridge)]);
     }
 
     #[test]
     fn a_total_follows_from_its_parts() {
-        assert_eq!(found(&[2, 2], &[[Some(1), None]]), [Entry::of(&[Some(1), None])]);
-        assert_eq!(found(&[2, 2], &[[None, None]]), [Entry::of(&[None, None])]);
+        assert_eq!(found(&[2, 2], &[[Some(1), None]], &[]), [Entry::of(&[Some(1), None])]);
+        assert_eq!(found(&[2, 2], &[[None, None]], &[]), [Entry::of(&[None, None])]);
+    }
+
+    #[test]
+    fn a_told_zero_says_that_its_parts_are_zero() {
+        // All four cells are withheld, but nobody is in the first row: the second row is the totals of the columns.
+        let four = [[Some(0), Some(0)], [Some(0), Some(1)], [Some(1), Some(0)], [Some(1), Some(1)]];
+        assert_eq!(found(&[2, 2], &four, &[[Some(0), None]]).len(), 4);
+        assert!(found(&[2, 2], &four, &[]).is_empty());
     }
 }

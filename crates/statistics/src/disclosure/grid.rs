@@ -3,8 +3,11 @@
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-/// Counts of one family: the audit's matrix has at most this many columns.
+/// Counts of one family: the audit's matrix has at most this many rows.
 pub const ENTRIES_MAX: usize = 4_000;
+
+/// Cells of one family, the product of the values of all dimensions: the audit's matrix has at most this many columns.
+pub const CELLS_MAX: usize = 10_000;
 
 /// One count of a [`Grid`]: for each dimension 0 for "all", or `v + 1` for its value `v`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ pub struct Grid {
 
 impl Grid {
     /// # Errors
-    /// [`ErrorKind::Argument`] for a dimension with fewer than two values, [`ErrorKind::Limit`] beyond [`ENTRIES_MAX`] counts.
+    /// [`ErrorKind::Argument`] for a dimension with fewer than two values, [`ErrorKind::Limit`] beyond [`ENTRIES_MAX`] counts or [`CELLS_MAX`] cells.
     pub fn new(strata: &[usize], at_once: usize, bands: Option<usize>) -> Result<Grid> {
         let sizes: Vec<usize> = strata.iter().copied().chain(bands).collect();
         if sizes.iter().any(|size| *size < 2) {
@@ -67,10 +70,11 @@ impl Grid {
         grid.at_once = at_once.min(strata.len());
         let entries = grid.combinations().saturating_mul(bands.map_or(1, |bands| bands + 1));
         let cells = grid.sizes.iter().try_fold(1_usize, |all, size| all.checked_mul(*size));
-        if entries > ENTRIES_MAX || cells.is_none_or(|cells| cells > u32::MAX as usize) {
+        if entries > ENTRIES_MAX || cells.is_none_or(|cells| cells > CELLS_MAX) {
             let context = format!(
-                "these strata make {entries} counts, more than the {ENTRIES_MAX} that are checked together; take fewer strata or \
-                 values, or fewer strata at once"
+                "these strata make {entries} counts of {} cells, more than the {ENTRIES_MAX} counts and {CELLS_MAX} cells that are checked \
+                 together; take fewer strata or values, or fewer strata at once",
+                cells.map_or("countless".to_owned(), |cells| cells.to_string())
             );
             return Err(Error::new(ErrorKind::Limit, context));
         }
@@ -178,5 +182,6 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::Limit);
         assert_eq!(Grid::new(&[3, 1], 1, None).unwrap_err().kind, ErrorKind::Argument);
         assert_eq!(Grid::new(&[100, 100], 1, None).unwrap().entries().len(), 201);
+        assert_eq!(Grid::new(&[usize::MAX, 3], 0, None).unwrap_err().kind, ErrorKind::Limit);
     }
 }

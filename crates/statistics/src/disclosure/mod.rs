@@ -6,7 +6,7 @@
 //!
 //! - Primary: a count from 1 to threshold - 1 is withheld; 0 is told.
 //! - Secondary: further counts are withheld until no withheld count follows from those that are told, by any sum or difference
-//!   ([`derivable`]) and the zeros that are told, and what remains of a line whose total is told is at least the threshold.
+//!   ([`Audit`]) and the zeros that are told, and what remains of a line whose total is told is at least the threshold.
 //! - Differencing: a count whose participants differ by fewer than the threshold from those of a count that was told before is
 //!   withheld ([`small_differences`]).
 //!
@@ -20,8 +20,8 @@ mod grid;
 mod rounding;
 mod suppression;
 
-pub use audit::derivable;
+pub use audit::Audit;
 pub use differencing::{Member, small_differences};
-pub use grid::{ENTRIES_MAX, Entry, Grid};
+pub use grid::{CELLS_MAX, ENTRIES_MAX, Entry, Grid};
 pub use rounding::round_to;
 pub use suppression::{Counts, suppress};

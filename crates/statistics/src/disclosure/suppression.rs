@@ -1,6 +1,6 @@
 //! Primary and secondary suppression of a whole family of counts.
 
-use super::audit::derivable;
+use super::audit::Audit;
 use super::grid::{Entry, Grid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -34,6 +34,7 @@ pub fn suppress(grid: &Grid, counts: &Counts, refused: &BTreeSet<Entry>, thresho
 
 struct Family<'a> {
     grid: &'a Grid,
+    audit: Audit,
     entries: Vec<Entry>,
     places: HashMap<Entry, usize>,
     counts: Vec<u64>,
@@ -54,7 +55,7 @@ impl<'a> Family<'a> {
         }
         let small = |count: u64| count > 0 && count < threshold;
         let withheld = entries.iter().zip(&sums).map(|(e, n)| small(*n) || refused.contains(e)).collect();
-        Family { grid, entries, places, counts: sums, withheld, depth: 0..0 }
+        Family { grid, audit: Audit::new(grid, &entries), entries, places, counts: sums, withheld, depth: 0..0 }
     }
 
     fn range(&self, depth: usize) -> Range<usize> {
@@ -65,7 +66,7 @@ impl<'a> Family<'a> {
     /// withheld for that.
     fn protect(&mut self, threshold: u64) -> Option<usize> {
         loop {
-            let empty = self.known_empty();
+            let empty = self.audit.known_empty(|place| self.is_told(place), &self.counts);
             match self.small_remainder(threshold, &empty) {
                 Some((_, Some(other))) => {
                     self.withheld[other] = true;
@@ -74,10 +75,9 @@ impl<'a> Family<'a> {
                 Some((total, None)) => return Some(total),
                 None => {}
             }
-            let known: Vec<bool> = (0..self.entries.len()).map(|place| self.is_told(place) || empty[place]).collect();
-            let targets: Vec<usize> =
-                (0..known.len()).filter(|place| self.withheld[*place] && !empty[*place]).collect();
-            let found = derivable(self.grid, &self.entries, &known, &targets);
+            let told: Vec<bool> = (0..self.entries.len()).map(|place| self.is_told(place)).collect();
+            let targets: Vec<usize> = (0..told.len()).filter(|place| self.withheld[*place] && !empty[*place]).collect();
+            let found = self.audit.derivable(&told, &self.counts, &targets);
             let first = *found.first()?;
             // One after the other, as what protects one count often protects the next.
             let mut protected = false;
@@ -113,17 +113,6 @@ impl<'a> Family<'a> {
 
     fn is_told(&self, place: usize) -> bool {
         place < self.depth.end && !self.withheld[place]
-    }
-
-    /// Of every entry, told or not, whether it is a part of a told total of 0.
-    fn known_empty(&self) -> Vec<bool> {
-        let mut empty = vec![false; self.entries.len()];
-        for place in 0..self.entries.len() {
-            let entry = &self.entries[place];
-            let of_empty = |total: usize| self.counts[total] == 0 && (self.is_told(total) || empty[total]);
-            empty[place] = entry.fixed().any(|dimension| of_empty(self.total(place, dimension)));
-        }
-        empty
     }
 
     /// The entry with all values along a dimension.
