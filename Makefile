@@ -68,7 +68,7 @@ distributed-demo: runtime build ## the same through RabbitMQ, an S3 server, two 
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit k8s smoke faults ## everything that CI runs
+test: runtime lint unit k8s smoke faults clients ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -103,6 +103,11 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 faults: runtime ## real RabbitMQ and Ceph RGW: kills, restarts, cut and half-open connections, refusals, a full disk; nothing is lost
 	$(CARGO) build --locked --workspace --all-targets
 	tests/faults/run.sh
+
+.PHONY: clients
+clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a served lake
+	$(CARGO) build --locked --workspace --all-targets
+	tests/peers/serve/run.sh
 
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove

@@ -77,6 +77,8 @@ pub enum Command {
     /// Check or print the policy of disclosure control
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Serve the lake to psql, R, Python, Excel and Grafana (PostgreSQL's protocol) and over HTTP
+    Serve(ServeArgs),
     /// Simulate a cohort of radiographs with exact truth
     Phantom(PhantomArgs),
     /// Compare the readings of a lake with the truth of a simulated cohort
@@ -525,6 +527,75 @@ pub struct InferArgs {
     pub tls_key: Option<PathBuf>,
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+aortica serve --lake lake --pg 127.0.0.1:5432                       # for yourself on this machine; no password\n  \
+psql -h 127.0.0.1 -d lake -c \"SELECT aac24_cat_label, count(*) FROM readings GROUP BY 1\"\n  \
+aortica serve user anna --users users.toml                          # asks for a password; keeps only what checks it\n  \
+aortica serve --lake s3://study/lake --pg 0.0.0.0:5432 --http 0.0.0.0:8080 --users users.toml \\\n      \
+--tls-certificate serve.pem --tls-key serve.key\n  \
+curl -u anna https://host:8080/v1/query --json '{\"sql\": \"SELECT * FROM readings\", \"format\": \"csv\"}'\n\n\
+Nothing can be written. Each query has its memory, temporary files, time and turns (section [serve] of `aortica config print`), and\n\
+what is refused says why. A row is seen within 2 s of its commit (serve.refresh_ms). Other machines are served with --users and TLS only.\n\
+Port 0 takes a free port; the addresses are printed on stdout as one JSON line once the lake is open.\n\
+HTTP also has /openapi.json, /health/live, /health/ready and /metrics. How to connect from R, Python, Excel, DBeaver: docs/serving.md"
+)]
+pub struct ServeArgs {
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
+    /// The lake: a folder or s3://bucket/prefix.
+    #[arg(long, value_name = "LAKE")]
+    pub lake: Option<String>,
+    /// Speak PostgreSQL's protocol on this address.
+    #[arg(long, value_name = "ADDR")]
+    pub pg: Option<std::net::SocketAddr>,
+    /// Answer HTTP on this address.
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+    /// Who may ask; without it, whoever reaches the socket. `aortica serve user NAME` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Certificate chain (PEM); both sockets then speak TLS only.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve other machines although users or TLS are missing: EVERY ROW may be read by anyone on the network.
+    #[arg(long)]
+    pub unprotected: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ServeCommand {
+    /// Put a user with a password into the users file, or change it; asks, or reads the first line of stdin
+    User(UserArgs),
+    /// Give a user a token for HTTP (Authorization: Bearer ..) in place of any before, and print it once
+    Token(UserArgs),
+}
+
+#[derive(Args)]
+pub struct UserArgs {
+    /// 1 to 63 letters, digits and _ - . @
+    pub name: String,
+    /// The users file, made where there is none; it holds SCRAM verifiers and digests, no passwords.
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// What the user may see.
+    #[arg(long, value_enum, default_value = "row")]
+    pub role: ServeRole,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServeRole {
+    /// Rows, which is as good as access to the files of the lake
+    Row,
+    /// Numbers over groups, under disclosure control
+    Aggregate,
 }
 
 #[derive(Subcommand)]

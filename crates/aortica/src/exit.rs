@@ -66,6 +66,7 @@ pub fn fault_of(error: &anyhow::Error) -> Fault {
             .or_else(|| cause.downcast_ref::<pipeline::Error>().map(pipeline::Error::fault))
             .or_else(|| cause.downcast_ref::<lake::Error>().map(lake::Error::fault))
             .or_else(|| cause.downcast_ref::<inference::Error>().map(inference::Error::fault))
+            .or_else(|| cause.downcast_ref::<serve::Error>().map(serve::Error::fault))
             .or_else(|| cause.downcast_ref::<phantom::Error>().map(phantom::Error::fault))
             .or_else(|| cause.downcast_ref::<learning::Error>().map(learning::Error::fault))
             .or_else(|| cause.downcast_ref::<scoring::Error>().map(scoring::Error::fault));

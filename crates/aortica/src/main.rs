@@ -67,6 +67,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Rescore(args) => return commands::rescore::run(args, &settings),
         Command::Rebuild(args) => return commands::rebuild::run(args),
         Command::Infer(args) => return commands::infer::run(args, &settings),
+        Command::Serve(args) => return commands::serve::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
         Command::Stats(args) => commands::stats::run(args, &settings)?,
         Command::Report(args) => commands::report::run(args, &settings)?,

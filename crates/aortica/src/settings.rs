@@ -20,6 +20,7 @@ pub struct Settings {
     pub networks: Networks,
     pub infer: Infer,
     pub stages: Stages,
+    pub serve: Serve,
 }
 
 /// Pseudonyms and dates.
@@ -260,6 +261,116 @@ impl Default for Stages {
     }
 }
 
+/// Who may ask a served lake, and how much.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// Users, made by `aortica serve user NAME`. Default: none; then only this machine is served, to whoever asks.
+    pub users: Option<PathBuf>,
+    /// Certificate chain (PEM); both sockets then speak TLS only.
+    pub certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key: Option<PathBuf>,
+    /// Connections at once, PostgreSQL and HTTP each. Default 256.
+    pub connections: u32,
+    /// Queries that are worked on at once; more wait. Default 4.
+    pub queries: u32,
+    /// Longest wait for a turn, seconds. Default 30.
+    pub turn_s: u32,
+    /// Longest work on one query, seconds; clients can lower it (`SET statement_timeout`). Default 120: a survival model over a
+    /// million rows, and an end to what was not meant.
+    pub query_s: u32,
+    /// Memory of all queries together, MiB. Default 2,048.
+    pub memory_mib: u32,
+    /// Memory of one query, MiB; sorts and groups beyond it use temporary files. Default 512.
+    pub query_memory_mib: u32,
+    /// Temporary files of one query, MiB. Default 4,096.
+    pub query_disk_mib: u32,
+    /// Rows of one answer. Default 0: as many as there are.
+    pub rows: u64,
+    /// Length of a statement, KiB. Default 128: some thousand participants by name.
+    pub statement_kib: u32,
+    /// Longest startup of a connection, login included, seconds. Default 10.
+    pub startup_s: u32,
+    /// A connection on which nothing is asked for this long is closed, seconds. Default 3,600.
+    pub idle_s: u32,
+    /// A client that takes no byte of its answer for this long is cut off, seconds. Default 60.
+    pub stall_s: u32,
+    /// After the signal to stop, queries may go on for this long, seconds. Default 25: Kubernetes kills after 30.
+    pub drain_s: u32,
+    /// Age beyond which the tables are looked up anew before a query, milliseconds. Default 2,000: so old a new row may be before
+    /// it is seen; 0 looks each time.
+    pub refresh_ms: u32,
+}
+
+impl Default for Serve {
+    fn default() -> Serve {
+        Serve {
+            users: None,
+            certificate: None,
+            key: None,
+            connections: 256,
+            queries: 4,
+            turn_s: 30,
+            query_s: 120,
+            memory_mib: 2_048,
+            query_memory_mib: 512,
+            query_disk_mib: 4_096,
+            rows: 0,
+            statement_kib: 128,
+            startup_s: 10,
+            idle_s: 3_600,
+            stall_s: 60,
+            drain_s: 25,
+            refresh_ms: 2_000,
+        }
+    }
+}
+
+impl Serve {
+    /// `threads`: those of the machine, or of the run.
+    pub fn limits(&self, threads: usize) -> serve::Limits {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        serve::Limits {
+            connections: self.connections as usize,
+            queries: self.queries as usize,
+            turn_within: seconds(self.turn_s),
+            query_within: seconds(self.query_s),
+            memory_bytes: (self.memory_mib as usize) << 20,
+            query_memory_bytes: (self.query_memory_mib as usize) << 20,
+            query_disk_bytes: u64::from(self.query_disk_mib) << 20,
+            rows: (self.rows > 0).then_some(self.rows),
+            statement_bytes: (self.statement_kib as usize) << 10,
+            startup_within: seconds(self.startup_s),
+            idle_within: seconds(self.idle_s),
+            stall_within: seconds(self.stall_s),
+            drain_within: seconds(self.drain_s),
+            refresh_after: Duration::from_millis(self.refresh_ms.into()),
+            threads,
+        }
+    }
+
+    fn check(&self, within: impl Fn(&str, u32, u32, u32) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        within("serve.connections", self.connections, 1, 10_000)?;
+        within("serve.queries", self.queries, 1, 1_024)?;
+        within("serve.turn_s", self.turn_s, 1, 3_600)?;
+        within("serve.query_s", self.query_s, 1, 86_400)?;
+        within("serve.memory_mib", self.memory_mib, 16, 16_777_216)?;
+        within("serve.query_memory_mib", self.query_memory_mib, 16, self.memory_mib)?;
+        within("serve.query_disk_mib", self.query_disk_mib, 0, 16_777_216)?;
+        within("serve.statement_kib", self.statement_kib, 1, serve::STATEMENT_KIB_MAX)?;
+        within("serve.startup_s", self.startup_s, 1, 600)?;
+        within("serve.idle_s", self.idle_s, 1, 604_800)?;
+        within("serve.stall_s", self.stall_s, 1, 3_600)?;
+        within("serve.drain_s", self.drain_s, 1, 3_600)?;
+        within("serve.refresh_ms", self.refresh_ms, 0, 3_600_000)?;
+        if self.certificate.is_some() != self.key.is_some() {
+            bail!("serve.certificate and serve.key go together; only one of them is set");
+        }
+        Ok(())
+    }
+}
+
 /// Reads a settings file, or takes the defaults where none is given.
 pub fn load(path: Option<&Path>) -> anyhow::Result<Settings> {
     let Some(path) = path else { return Ok(Settings::default()) };
@@ -299,6 +410,7 @@ impl Settings {
         if self.infer.certificate.is_some() != self.infer.key.is_some() {
             bail!("infer.certificate and infer.key go together; only one of them is set");
         }
+        self.serve.check(within)?;
         let all = Network::default();
         for (name, own) in std::iter::once(("", &all)).chain(self.networks.models.iter().map(|(n, m)| (n.as_str(), m)))
         {
@@ -361,6 +473,7 @@ mod tests {
         assert!(refused("[queue]\nname = \"a b\"\n").contains("queue.name"));
         assert!(refused("[networks]\ndevice = \"gpu\"\n").contains("networks.device"));
         assert!(refused("[networks.models.locate]\nthreads = 0\n").contains("networks.models.locate.threads is 0"));
+        assert!(refused("[serve]\nquery_memory_mib = 4096\n").contains("serve.query_memory_mib is 4096"));
         assert!(refused("[infer]\nkey = \"a.pem\"\n").contains("go together"));
     }
 

@@ -199,6 +199,12 @@ impl LakeSession {
         self.query(sql).await?.collect().await
     }
 
+    /// An error that a statement over this session's tables met, in words that help; for those who run statements on
+    /// [`LakeSession::context`] with a memory of their own.
+    pub fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
+        explain(error, memory_mib, &self.tables)
+    }
+
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let planned = self.context.sql_with_options(sql, LakeSession::read_only()).await;
         let frame = planned.map_err(|error| explain(error, self.memory_mib, &self.tables))?;

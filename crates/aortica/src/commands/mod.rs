@@ -18,5 +18,6 @@ pub mod replay;
 pub mod report;
 pub mod rescore;
 pub mod score;
+pub mod serve;
 pub mod stats;
 pub mod status;
