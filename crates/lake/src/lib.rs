@@ -1,5 +1,6 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
+mod apart;
 mod artifact;
 mod census;
 mod codebook;
