@@ -118,12 +118,15 @@ prove: runtime release ## the longer proofs; their records are checked in under 
 	python3 tests/prove/soak.py --aortica $(RELEASE) --load target/debug/examples/load --record tests/prove/soak.json
 
 .PHONY: bench
-bench: runtime release ## images a second, ratio to the networks alone, cost and memory beside a Python pipeline
+bench: runtime ## images a second, cost and memory beside a Python pipeline; jobs and readings a second; statistics beside DuckDB
+	$(CARGO) build --locked --release --workspace --bins --examples
 	tests/bench/run.sh
 	tests/bench/run.sh --precision fp32 --record tests/bench/record-fp32.json
 	tests/bench/infer.sh
 	tests/bench/infer.sh --precision fp32 --record tests/bench/infer-fp32.json
 	tests/peers/inference/clients.sh
+	tests/bench/queue.sh
+	tests/bench/statistics.sh
 
 .PHONY: models
 models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume

@@ -31,6 +31,8 @@ pub enum Error {
     Arrow { what: &'static str, source: arrow::error::ArrowError },
     #[error("{what}: {source}")]
     Json { what: &'static str, source: serde_json::Error },
+    #[error("{what}: {source}")]
+    Task { what: &'static str, source: tokio::task::JoinError },
     #[error("table {table} is being written by others: lost {attempts} races; try again later")]
     Contended { table: &'static str, attempts: u32 },
     #[error("table {table} has more than {limit} rows, the most that one committer indexes; start a new lake")]
@@ -78,7 +80,7 @@ impl Error {
             Error::Log { .. } => Fault::Transient { retry_after: None },
             Error::Statistics(error) => error.fault(),
             Error::Submission { .. } => InvalidInput,
-            Error::Arrow { .. } | Error::Json { .. } | Error::Artifact { .. } => Fault::Bug,
+            Error::Arrow { .. } | Error::Json { .. } | Error::Artifact { .. } | Error::Task { .. } => Fault::Bug,
         }
     }
 

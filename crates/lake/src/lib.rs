@@ -1,6 +1,7 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
 mod aggregate;
+mod apart;
 mod artifact;
 mod census;
 mod codebook;

@@ -6,7 +6,7 @@
 //! 4.3 the server cancels consumers that hold a message too long). Every call has a time limit.
 
 use super::topology::{Lane, MAX_MESSAGES};
-use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
+use super::{Broker, Consumer, ConsumerId, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::run::chain;
@@ -224,7 +224,8 @@ impl AmqpBroker {
             let options = BasicConsumeOptions::default();
             let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
             let deliveries = call(CALL_WITHIN, "starting to consume", consuming).await?;
-            Ok(Stream { deliveries, channel, open: Arc::new(AtomicBool::new(true)), _link: link.clone() })
+            let (id, open) = (ConsumerId::next(), Arc::new(AtomicBool::new(true)));
+            Ok(Stream { id, deliveries, channel, open, _link: link.clone() })
         };
         let opened = opened.await;
         if opened.is_err() {
@@ -324,6 +325,7 @@ fn is_not_found(error: &lapin::Error) -> bool {
 }
 
 struct Stream {
+    id: ConsumerId,
     deliveries: lapin::Consumer,
     channel: Channel,
     /// Cleared when the stream goes: its messages are then the broker's again, and an acknowledgement that raced the
@@ -387,7 +389,7 @@ impl Consumer for AmqpConsumer {
             match stream.deliveries.next().await {
                 Some(Ok(delivery)) => {
                     self.reopenings = 0;
-                    return Ok(received(delivery, stream.open.clone()));
+                    return Ok(received(delivery, stream.id, stream.open.clone()));
                 }
                 Some(Err(error)) => {
                     tracing::warn!(lane = self.lane.name(), "the consumer broke, opening it anew: {error}");
@@ -411,8 +413,8 @@ impl Consumer for AmqpConsumer {
     }
 }
 
-fn received(delivery: lapin::message::Delivery, open: Arc<AtomicBool>) -> Delivery {
-    let lapin::message::Delivery { properties, data, acker, .. } = delivery;
+fn received(delivery: lapin::message::Delivery, consumer: ConsumerId, open: Arc<AtomicBool>) -> Delivery {
+    let lapin::message::Delivery { properties, data, acker, delivery_tag, .. } = delivery;
     let headers = properties.headers().clone().unwrap_or_default();
     let number = |name: &str| headers.inner().get(name).and_then(whole_number).unwrap_or(0);
     let own_reason = headers.inner().get(REASON_HEADER).and_then(text);
@@ -425,7 +427,7 @@ fn received(delivery: lapin::message::Delivery, open: Arc<AtomicBool>) -> Delive
     Delivery {
         deliveries_before: number("x-delivery-count"),
         parcel: Parcel { payload: data.into(), retries: number(RETRIES_HEADER), reason },
-        receipt: Box::new(AmqpReceipt { acker, open }),
+        receipt: Box::new(AmqpReceipt { acker, consumer, tag: delivery_tag, open }),
     }
 }
 
@@ -460,6 +462,8 @@ fn whole_number(value: &AMQPValue) -> Option<u32> {
 
 struct AmqpReceipt {
     acker: lapin::Acker,
+    consumer: ConsumerId,
+    tag: u64,
     open: Arc<AtomicBool>,
 }
 
@@ -484,6 +488,14 @@ impl AmqpReceipt {
 impl Receipt for AmqpReceipt {
     async fn acknowledge(self: Box<Self>) -> Result<()> {
         self.settle("acknowledging", self.acker.ack(BasicAckOptions::default())).await
+    }
+
+    async fn acknowledge_with_earlier(self: Box<Self>) -> Result<()> {
+        self.settle("acknowledging", self.acker.ack(BasicAckOptions { multiple: true })).await
+    }
+
+    fn place(&self) -> (ConsumerId, u64) {
+        (self.consumer, self.tag)
     }
 
     async fn give_back(self: Box<Self>) -> Result<()> {
@@ -584,7 +596,7 @@ mod tests {
         headers.insert("x-delivery-count".into(), AMQPValue::LongInt(2));
         let mut delivery = lapin::message::Delivery::mock(1, "".into(), "".into(), true, b"x".to_vec());
         delivery.properties = BasicProperties::default().with_headers(headers);
-        let got = received(delivery, Arc::new(AtomicBool::new(true)));
+        let got = received(delivery, ConsumerId::next(), Arc::new(AtomicBool::new(true)));
         assert_eq!((got.deliveries_before, got.parcel.retries), (2, 4));
         assert_eq!(got.parcel.reason.as_deref(), Some("delivery_limit"));
     }
