@@ -27,10 +27,10 @@ pub struct Policy {
     /// Folder of the log of what was told, with its participants: as restricted as the rows. Default: beside the policy file, named like it
     /// with `.released` behind; without a policy file beside the lake.
     pub log: Option<PathBuf>,
-    /// The strata, in the order in which they are shown. Default: sex, age_band and scanner_maker.
-    pub strata: Vec<Stratum>,
     /// SHA-256 of the files that the aggregate role may join (`stats --with`): whoever chooses the file chooses who is counted. Default: none.
     pub files: Vec<String>,
+    /// The strata, in the order in which they are shown. Default: sex, age_band and scanner_maker.
+    pub strata: Vec<Stratum>,
     /// Who is who, for the servers.
     pub roles: Roles,
 }
