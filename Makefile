@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), k8s 2, smoke 4.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 8, unit 20 (of it 12 to build), k8s 2, smoke 4, faults 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ DEMO_SEED ?= 2026
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- what is needed -------------------------------------------------------------------------------------------------
 
@@ -51,11 +51,15 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 	@echo "Overlays:  $(DEMO)/overlays   (open any PNG)"
 	@echo "Lake:      $(DEMO)/lake       (try: $(AORTICA) query --lake $(DEMO)/lake)"
 
+.PHONY: distributed-demo
+distributed-demo: runtime build ## the same through RabbitMQ, an S3 server, two stage services, two workers and a committer, live
+	@DEMO_PARTICIPANTS=$(DEMO_PARTICIPANTS) DEMO_SEED=$(DEMO_SEED) tests/demo/distributed.sh
+
 # --- test it ----------------------------------------------------------------------------------------------------------
 
 # Everything is built with --workspace, so that each dependency is built once, with one set of features.
 .PHONY: test
-test: runtime lint unit k8s smoke ## everything that CI runs
+test: runtime lint unit k8s smoke faults ## everything that CI runs
 
 .PHONY: lint
 lint: ## formatting and warnings
@@ -82,10 +86,16 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 	$(CARGO) build --locked --workspace --all-targets
 	tests/smoke/run.sh
 
+.PHONY: faults
+faults: runtime ## real RabbitMQ and Ceph RGW: kills, restarts, cut and half-open connections, refusals, a full disk; nothing is lost
+	$(CARGO) build --locked --workspace --all-targets
+	tests/faults/run.sh
+
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
+	python3 tests/prove/faults.py --aortica $(RELEASE) --record tests/prove/faults.json
 	$(CARGO) build --locked -p inference --example load
 	python3 tests/prove/soak.py --aortica $(RELEASE) --load target/debug/examples/load --record tests/prove/soak.json
 

@@ -31,7 +31,7 @@ ENV
 again() {
     . "$dir/env"
     setsid "$bin/rabbitmq-server" > "$dir/log/console" 2>&1 < /dev/null & echo $! > "$dir/session"
-    await 60 "$bin/rabbitmqctl" -q await_startup --timeout 5 || { tail -20 "$dir/log/console" >&2; exit 1; }
+    await 150 "$bin/rabbitmqctl" -q await_startup --timeout 5 || { tail -20 "$dir/log/console" >&2; exit 1; }
 }
 
 die() {

@@ -79,14 +79,14 @@ ENV
 run_mon() {
     local c="-c $dir/ceph.conf"
     setsid ceph-mon $c -i a -f > "$dir/log/mon.out" 2>&1 < /dev/null & echo $! > "$dir/run/1.pid"
-    await 30 ceph $c --connect-timeout 5 status
+    await 90 ceph $c --connect-timeout 5 status
     setsid ceph-mgr $c -i x -f > "$dir/log/mgr.out" 2>&1 < /dev/null & echo $! > "$dir/run/2.pid"
 }
 
 run_osd() {
     local c="-c $dir/ceph.conf"
     setsid ceph-osd $c -i 0 -f > "$dir/log/osd.out" 2>&1 < /dev/null & echo $! > "$dir/run/3.pid"
-    await 30 sh -c "ceph $c osd stat | grep -q '1 up'"
+    await 90 sh -c "ceph $c osd stat | grep -q '1 up'"
     setsid radosgw $c -n client.rgw -f > "$dir/log/rgw.out" 2>&1 < /dev/null & echo $! > "$dir/run/4.pid"
     local port
     port=$(sed -n 's/^rgw frontends = beast endpoint=127.0.0.1://p' "$dir/ceph.conf")

@@ -56,7 +56,7 @@ pub(crate) async fn commit(
         let began = Instant::now();
         let error = match committer.commit(records.clone()).await {
             Ok(report) => {
-                metrics.committed(records.len(), report.conflicts, began.elapsed());
+                metrics.committed(records.len(), &report, began.elapsed());
                 return Ok(report);
             }
             Err(error) => error,

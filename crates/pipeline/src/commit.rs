@@ -72,9 +72,17 @@ pub async fn commit(
     let (send, receive) = mpsc::channel(usize::from(rows) * 2);
     let fold = Fold { lake, committer, broker, options, leave: &leave, report: CommitterReport::default() };
     let now_us = options.now_us.clone();
-    let from_dead = move |job: Job, delivery: &Delivery| failed_record(job, delivery, now_us());
+    let metrics = &options.metrics;
+    let from_dead = move |job: Job, delivery: &Delivery| {
+        metrics.delivered(Lane::JobsDead, delivery.deliveries_before);
+        failed_record(job, delivery, now_us())
+    };
+    let from_records = |record, delivery: &Delivery| {
+        metrics.delivered(Lane::Records, delivery.deliveries_before);
+        record
+    };
     let (records, dead, report) = futures::try_join!(
-        pump(records, send.clone(), &leave, |record, _| record),
+        pump(records, send.clone(), &leave, from_records),
         pump(dead, send, &leave, from_dead),
         fold.run(receive),
     )?;

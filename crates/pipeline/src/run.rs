@@ -212,7 +212,7 @@ impl Run<'_> {
             Ok(work) => work,
             Err(error) => return Walked::Fatal(error.into()),
         };
-        let errand = Errand { submission: &self.submission.submission, attempt };
+        let errand = Errand { submission: &self.submission.submission, attempt, denied_waits: false };
         let mut wait = self.options.retry_wait;
         for left in (0..TRIES).rev() {
             let error = match self.steps.read(&item, errand).await {

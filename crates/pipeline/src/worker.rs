@@ -6,7 +6,8 @@
 //! | fault | job |
 //! |---|---|
 //! | transient, overloaded | waits (10 s, 1 min, 10 min, ..) and comes again; after about two hours it is a dead letter |
-//! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row |
+//! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row. So with |
+//! | | an object that the store refuses: only after the last wait it is failed(access_denied) |
 //! | bug | dead letter at once; the committer writes failed(internal) |
 //! | invalid input | failed(internal), acknowledged: an address that is none |
 //! | the process dies | comes again; after four deliveries a dead letter; the committer writes failed(crash_loop) |
@@ -158,10 +159,12 @@ impl Worker<'_> {
     }
 
     async fn read_and_publish(&self, job: &Job, delivery: Delivery) -> Result<Done> {
+        self.steps.metrics().delivered(Lane::Jobs, delivery.deliveries_before);
         if job.fingerprint != *self.steps.fingerprint() {
             return self.wait(delivery, "other_fingerprint", None).await;
         }
-        let errand = Errand { submission: &job.submission_id, attempt: job.attempt };
+        let denied_waits = Lane::retry(delivery.parcel.retries).is_some();
+        let errand = Errand { submission: &job.submission_id, attempt: job.attempt, denied_waits };
         let (record, fault) = match self.steps.read(&job.item, errand).await {
             Ok(record) => (record, None),
             Err(error) => {

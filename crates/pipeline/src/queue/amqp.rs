@@ -8,6 +8,8 @@
 use super::topology::{Lane, MAX_MESSAGES};
 use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::run::chain;
 use async_trait::async_trait;
 use futures::StreamExt;
 use lapin::options::{
@@ -56,6 +58,8 @@ pub struct AmqpSettings {
     pub connection_name: String,
     /// How long a broker may be away before we give up.
     pub reconnect_within: Duration,
+    /// Told whether the broker is there.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for AmqpSettings {
@@ -170,15 +174,18 @@ impl AmqpBroker {
                     let link = Arc::new(link);
                     *slot = Some(link.clone());
                     self.shared.connections.fetch_add(1, Ordering::Relaxed);
+                    self.shared.settings.metrics.broker_connected(true);
                     return Ok(link);
                 }
                 Err(error) if error.kind() == ErrorKind::Unreachable => error,
                 Err(error) => return Err(error),
             };
+            self.shared.settings.metrics.broker_connected(false);
             if Instant::now() + wait > give_up {
                 return Err(error);
             }
-            tracing::warn!(wait_ms = wait.as_millis() as u64, "no connection to the broker, trying again: {error}");
+            let (wait_ms, why) = (wait.as_millis() as u64, chain(&error));
+            tracing::warn!(wait_ms, "no connection to the broker, trying again: {why}");
             sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -592,6 +599,7 @@ mod tests {
             delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::from_millis(300),
+            metrics: Metrics::unread(),
         };
         assert!(!format!("{settings:?}").contains("hunter2"));
         let error = AmqpBroker::connect(settings).await.err().unwrap();
@@ -603,6 +611,7 @@ mod tests {
             delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::ZERO,
+            metrics: Metrics::unread(),
         };
         let error = AmqpBroker::connect(wrong).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Refused);
