@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is::<exit::Stopped>() => ExitCode::from(exit::EXIT_STOPPED),
         Err(error) => {
-            eprintln!("aortica: {error:#}");
+            eprintln!("aortica: {}", exit::message(&error));
             ExitCode::from(exit::fault_of(&error).exit_code())
         }
     }

@@ -21,9 +21,9 @@ pub enum Error {
          would overwrite each other; use a store with conditional put (If-None-Match)"
     )]
     ConditionalPut { address: String, problem: String },
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", hint(store_fault(source)))]
     Store { what: &'static str, source: object_store::Error },
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", hint(fault_by_source(source.as_ref())))]
     Delta { what: &'static str, source: Box<DeltaTableError> },
     #[error("{what}: {source}")]
     Parquet { what: &'static str, source: parquet::errors::ParquetError },
@@ -93,6 +93,14 @@ impl Error {
     }
 }
 
+/// What to do, behind the store's own words.
+fn hint(fault: Fault) -> &'static str {
+    match fault {
+        Misconfigured => "; check credentials and the bucket's policy",
+        Fault::Transient { .. } | Fault::Overloaded | InvalidInput | Fault::Bug => "",
+    }
+}
+
 /// Who must act on an error of the store. The enum is open, so that a kind unknown to us counts as passing.
 fn store_fault(error: &object_store::Error) -> Fault {
     use object_store::Error as E;
@@ -140,7 +148,10 @@ mod tests {
         let denied =
             || object_store::Error::PermissionDenied { path: "results".into(), source: "no".to_string().into() };
         let gone = || object_store::Error::Generic { store: "S3", source: "503".to_string().into() };
-        assert_eq!(Error::store("listing")(denied()).fault(), Misconfigured);
+        let refused = Error::store("listing")(denied());
+        assert_eq!(refused.fault(), Misconfigured);
+        assert!(refused.to_string().ends_with("; check credentials and the bucket's policy"), "{refused}");
+        assert!(!Error::store("listing")(gone()).to_string().contains("check"));
         let delta = DeltaTableError::ObjectStore { source: gone() };
         assert_eq!(Error::delta("committing")(delta).fault(), Fault::Transient { retry_after: None });
         let below = buoyant_kernel::Error::from(denied());

@@ -264,12 +264,15 @@ impl Run<'_> {
     }
 }
 
-/// An error with its causes in one line.
+/// An error with its causes in one line. Some libraries put their cause into their own text: it is told once.
 pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
         source = cause.source();
     }
     text
