@@ -6,6 +6,8 @@ mod garbage;
 mod precision;
 mod privacy;
 mod query;
+mod release;
+mod report;
 mod resume;
 mod roles;
 mod stats;

@@ -47,14 +47,25 @@ fn the_cohort_is_counted_compared_and_followed() {
 
     let prevalence = answer(&of("prevalence"));
     let any = find(&prevalence, "statistic", "aac24 >= 1");
-    let share = count(
-        &lake,
-        "SELECT avg(CAST(aac24_total >= 1 AS INT)) FROM latest_by_image_date WHERE aac24_total IS NOT NULL",
-    );
-    assert_eq!((&any["n"], any["estimate"].parse::<f64>().unwrap()), (&analysed, share.parse().unwrap()));
+    // A total that is missing counts where the segments that were assessed decide.
+    let decided =
+        "FROM latest_by_image_date WHERE aac24_total IS NOT NULL OR aac_walls >= 1 OR (aac_walls IS NULL AND 0 <
+        coalesce(aac_l1_ant, 0) + coalesce(aac_l1_post, 0) + coalesce(aac_l2_ant, 0) + coalesce(aac_l2_post, 0) +
+        coalesce(aac_l3_ant, 0) + coalesce(aac_l3_post, 0) + coalesce(aac_l4_ant, 0) + coalesce(aac_l4_post, 0))";
+    let share = count(&lake, &format!("SELECT avg(CAST(coalesce(aac24_total, 1) >= 1 AS INT)) {decided}"));
+    let decided = count(&lake, &format!("SELECT count(*) {decided}"));
+    assert_eq!((&any["n"], any["estimate"].parse::<f64>().unwrap()), (&decided, share.parse().unwrap()));
+    let bound = |edge: &str| {
+        let row = find(&prevalence, "statistic", &format!("aac24 >= 1, undecided all {edge}"));
+        (row["n"].clone(), row["estimate"].parse::<f64>().unwrap())
+    };
+    let everyone = count(&lake, "SELECT count(*) FROM latest_by_image_date");
+    assert_eq!((bound("below").0, bound("above").0), (everyone.clone(), everyone));
+    let shared = any["estimate"].parse::<f64>().unwrap();
+    assert!(bound("below").1 <= shared && shared <= bound("above").1);
     let by_sex = answer(&[of("prevalence"), vec!["--by", "sex"]].concat());
     let by_sex = by_sex.iter().filter(|r| r["statistic"] == "aac24 >= 1").map(|r| r["n"].parse::<u64>().unwrap());
-    assert_eq!(by_sex.sum::<u64>().to_string(), analysed);
+    assert_eq!(by_sex.sum::<u64>().to_string(), decided);
     let mean = find(&answer(&of("score")), "statistic", "mean")["estimate"].parse::<f64>().unwrap();
     let of_sql = count(&lake, "SELECT avg(aac24_total) FROM latest_by_image_date").parse::<f64>().unwrap();
     assert!((mean - of_sql).abs() <= 1e-12 * of_sql, "{mean} and {of_sql}");
@@ -73,7 +84,27 @@ fn the_cohort_is_counted_compared_and_followed() {
         let estimate = find(&agreement, "statistic", statistic)["estimate"].parse::<f64>().unwrap();
         assert!((estimate - value).abs() < 1e-12, "{statistic}: {estimate}");
     }
-    answer(&[of("classes"), vec!["--with", text(&readers), "--score", "score"]].concat());
+    let scored = ["--with", text(&readers), "--score", "score"];
+    answer(&[of("classes"), scored.to_vec()].concat());
+    let limits = answer(&[of("bland-altman"), scored.to_vec()].concat());
+    assert_eq!((limits.len(), find(&limits, "statistic", "upper_limit")["estimate"].parse::<f64>().unwrap()), (4, 1.0));
+    // All differences are 1: of n equal ranks all are positive.
+    let tests = answer(&[of("paired"), scored.to_vec()].concat());
+    let (n, v) =
+        (|row: &BTreeMap<String, String>| row["n"].parse::<f64>().unwrap(), find(&tests, "test", "signed_rank"));
+    assert_eq!(v["statistic"].parse::<f64>().unwrap(), n(v) * (n(v) + 1.0) / 2.0);
+    // Table 1 counts the same people.
+    let table1 = answer(&[of("table1"), vec!["--by", "sex", "--of", "age_years,scanner_maker"]].concat());
+    let ages = table1.iter().filter(|r| r["variable"] == "age_years" && r["statistic"] == "mean" && r["grp"] != "null");
+    let known = count(&lake, "SELECT count(age_years) FROM latest_by_image_date WHERE sex IS NOT NULL");
+    assert_eq!(ages.map(|r| r["n"].parse::<u64>().unwrap()).sum::<u64>().to_string(), known);
+    let trend = answer(&of("trend"));
+    assert_eq!((trend.len(), &find(&trend, "test", "jonckheere_terpstra, aac24")["n"]), (4, &analysed));
+    let clustered = find(&answer(&of("clustered")), "statistic", "mean")["estimate"].parse::<f64>().unwrap();
+    assert!((clustered - mean).abs() <= 1e-9, "one visit each: {clustered} and {mean}");
+    let drift = answer(&[of("drift"), vec!["--split", "1900-01-01"]].concat());
+    assert_eq!(find(&drift, "statistic", "psi")["estimate"], "null", "there is no earlier period");
+    assert_eq!(answer(&of("progression")).len(), 3);
 
     // The outcomes of the simulated cohort, by the study's key
     let outcomes = at("outcomes.csv");
@@ -87,7 +118,18 @@ fn the_cohort_is_counted_compared_and_followed() {
     let cox = answer(&[of("cox"), with.to_vec(), vec!["--covariates", "age_years"]].concat());
     assert!(cox.iter().any(|r| r["statistic"] == "hazard ratio high"), "{cox:?}");
     assert!(events > 0 && answer(&[of("logrank"), with.to_vec()].concat())[0]["test"] == "log_rank");
-    answer(&[of("auc"), vec!["--with", text(&outcomes), "--event", "event"]].concat());
+    let event = ["--with", text(&outcomes), "--event", "event"];
+    let auc = answer(&[of("auc"), event.to_vec()].concat())[0]["estimate"].parse::<f64>().unwrap();
+    // The trapezoids under the points are the AUC.
+    let roc = answer(&[of("roc"), event.to_vec()].concat());
+    let point = |row: &BTreeMap<String, String>| {
+        (1.0 - row["specificity"].parse::<f64>().unwrap(), row["sensitivity"].parse::<f64>().unwrap())
+    };
+    let area =
+        |w: &[BTreeMap<String, String>]| (point(&w[1]).0 - point(&w[0]).0) * (point(&w[1]).1 + point(&w[0]).1) / 2.0;
+    assert!((roc.windows(2).map(area).sum::<f64>() - auc).abs() < 1e-9);
+    let c = answer(&[of("cindex"), with.to_vec()].concat())[0]["estimate"].parse::<f64>().unwrap();
+    assert!((0.0..=1.0).contains(&c));
     let linked = answer(&[of("flow"), vec!["--with", text(&outcomes)]].concat());
     assert_eq!(find(&linked, "step", "participants analysed")["n"], analysed);
 
@@ -106,6 +148,9 @@ fn the_cohort_is_counted_compared_and_followed() {
     let continuous =
         wrong("continuous.csv", &lines.replace(",0\n", ",0.5\n").replace(",3\n", ",3.5\n").replace(",1\n", ",1.5\n"));
     refused(&score(&continuous), "not whole scores of 0..24");
-    refused(&of("agreement"), "--with FILE");
+    refused(&of("agreement"), "--human FILE");
+    refused(&[of("table1"), vec!["--of", "hight"]].concat(), "no column hight");
+    refused(&of("drift"), "--split YYYY-MM-DD");
+    refused(&[of("agreement"), vec!["--human", text(&readers)]].concat(), "needs the columns aac24_total");
     refused(&[of("prevalence"), vec!["--fingerprint", "0000"]].concat(), "do not mix");
 }

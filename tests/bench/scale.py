@@ -5,8 +5,8 @@
     python3 tests/bench/scale.py --workers 40 --locate-cores 64 --segment-cores 48
     python3 tests/bench/scale.py --gpu-images-per-s 3000 --gpu-hour 4
 
-Measured (tests/bench/record.json, infer.json): processor time of an image outside the networks, requests a second that a stage
-service answers on its cores, processor time of a committed row. Assumed, each an option: waits of store and broker, prices, messages
+Measured (tests/bench/record.json, infer.json, queue.json): processor time of an image outside the networks, requests a second that a
+stage service answers on its cores, time of a committed row. Assumed, each an option: waits of store and broker, prices, messages
 a second of the broker. The rest is queueing theory:
 
 - Workers hold `prefetch` images each; each image goes round worker's processor, stage `locate`, stage `segment`, store and broker, and
@@ -56,13 +56,18 @@ def solve(stations, waits_s, images):
 
 
 def measured():
-    """Seconds of one core: image outside the networks, image in each network behind a service, row committed (at most)."""
+    """Seconds: an image outside the networks and in each network behind a service, of one core; a row through the committer."""
     record = json.loads((HERE / "record.json").read_text())
     infer = json.loads((HERE / "infer.json").read_text())
     cores = infer["facts"]["cores"]
     stage = {name: cores / infer["light_client"][name]["saturated"]["requests_per_s"] for name in ["locate", "segment"]}
-    # Everything of the process but decoding, pixels and networks: listing, reading, committing, starting. The committer alone has
-    # not been measured; it takes no more than this.
+    queue = HERE / "queue.json"
+    if queue.exists():
+        # As fast as it folded records from RabbitMQ, with the broker on the same cores.
+        commit = 1 / json.loads(queue.read_text())["summary"]["readings_per_s_amqp"]
+        return {"worker": record["summary"]["aortica"]["outside_ms_per_image"] / 1000, **stage, "commit": commit}
+    # Everything of the process but decoding, pixels and networks: listing, reading, committing, starting. Where the committer alone
+    # has not been measured, it takes no more than this.
     rest = sorted((r["aortica"]["threads_cpu_s"]["aortica"] + r["aortica"]["threads_cpu_s"]["tokio-rt-worker"]) / r["images"]
                   for r in record["rounds"])
     return {"worker": record["summary"]["aortica"]["outside_ms_per_image"] / 1000, **stage, "commit": rest[len(rest) // 2]}
@@ -153,10 +158,12 @@ def main():
         cores = options.locate_cores or default.locate_cores, options.segment_cores or default.segment_cores
         table(options, [cluster(options, times, options.workers, *cores)])
         return
+    commit = "committer, its whole process" if (HERE / "queue.json").exists() else "committer, at most"
     print("| milliseconds of one core for an image | |\n|---|---:|")
     for name, said in [("worker", "worker: decode, pixels, scoring"), ("locate", "stage service `locate`"),
-                       ("segment", "stage service `segment`"), ("commit", "committer, at most")]:
-        print(f"| {said} | {times[name] * 1000:.1f} |")
+                       ("segment", "stage service `segment`"), ("commit", commit)]:
+        digits = 1 if times[name] >= 1e-3 else 3
+        print(f"| {said} | {times[name] * 1000:.{digits}f} |")
     print("\nStage services as large as the workers need:\n")
     table(options, [matched(options, times, workers) for workers in [1, 10, 100, 1000]])
     print("\nThe overlay `cpu` as it is, 12 cores for `locate` and 8 for `segment`:\n")

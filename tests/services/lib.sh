@@ -34,3 +34,8 @@ await() { # seconds command..
         sleep 0.3
     done
 }
+
+# The first line of a file, once it is there.
+first_line() { # file
+    await 30 test -s "$1" && head -1 "$1"
+}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A private RabbitMQ on loopback. `rabbitmq.sh start DIR` prints its URL; `rabbitmq.sh stop DIR` stops it.
+# A private RabbitMQ on loopback. `rabbitmq.sh start DIR` prints its URL; `rabbitmq.sh stop DIR` stops it; `rabbitmq.sh kill DIR`
+# kills it (SIGKILL), and `rabbitmq.sh again DIR` brings it up where it was.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -23,21 +24,36 @@ export RABBITMQ_CONF_ENV_FILE=$dir/none RABBITMQ_CONFIG_FILE=$dir/rabbitmq RABBI
 ENV
     printf 'log.console.level = warning\nlog.file.level = warning\ndisk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n' > "$dir/rabbitmq.conf"
     printf '[].\n' > "$dir/plugins"
-    . "$dir/env"
-    setsid "$bin/rabbitmq-server" > "$dir/log/console" 2>&1 < /dev/null &
-    await 60 "$bin/rabbitmqctl" -q await_startup --timeout 5 || { tail -20 "$dir/log/console" >&2; exit 1; }
+    again
     echo "amqp://guest:guest@127.0.0.1:$amqp/%2f" | tee "$dir/url"
+}
+
+again() {
+    . "$dir/env"
+    setsid "$bin/rabbitmq-server" > "$dir/log/console" 2>&1 < /dev/null & echo $! > "$dir/session"
+    await 150 "$bin/rabbitmqctl" -q await_startup --timeout 5 || { tail -20 "$dir/log/console" >&2; exit 1; }
+}
+
+die() {
+    local pid
+    pid=$(cat "$dir/pid")
+    kill -KILL "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    rm -f "$dir/pid"
 }
 
 stop() {
     [ -f "$dir/env" ] || exit 0
     . "$dir/env"
-    "$bin/rabbitmqctl" -q stop "$dir/pid" >/dev/null 2>&1 || true
+    # one that is still starting does not answer
+    "$bin/rabbitmqctl" -q stop "$dir/pid" >/dev/null 2>&1 || kill -KILL -- "-$(cat "$dir/session")" 2>/dev/null || true
     command -v epmd >/dev/null && epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
 }
 
 case $command in
     start) start ;;
     stop) stop ;;
-    *) echo "rabbitmq.sh start|stop DIR" >&2; exit 2 ;;
+    kill) die ;;
+    again) again ;;
+    *) echo "rabbitmq.sh start|stop|kill|again DIR" >&2; exit 2 ;;
 esac

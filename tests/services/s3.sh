@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A private S3 server on loopback: Ceph RGW with one monitor, one manager and one OSD in memory.
-# `s3.sh start DIR BUCKET..` prints shell lines that set AWS_* for it; `s3.sh stop DIR` stops it.
+# A private S3 server on loopback: Ceph RGW with one monitor, one manager and one OSD, in memory unless S3_STORE=bluestore, which
+# keeps the objects in a file. `s3.sh start DIR BUCKET..` prints shell lines that set AWS_* for it; `s3.sh stop DIR` stops it;
+# `s3.sh kill DIR` kills a durable one (SIGKILL), and `s3.sh again DIR` brings it up where it was.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -36,8 +37,11 @@ mon allow pool size one = true
 mon allow pool delete = true
 mon warn on pool no redundancy = false
 osd crush chooseleaf type = 0
-osd objectstore = memstore
+osd objectstore = ${S3_STORE:-memstore}
 memstore device bytes = 2147483648
+bluestore block size = 8589934592
+bluestore fsck on mount = false
+osd memory target = 939524096
 osd class load list = *
 osd class default list = *
 run dir = $dir/run
@@ -57,16 +61,11 @@ CONF
     local c="-c $dir/ceph.conf"
     monmaptool --create --fsid "$fsid" --addv a "[v1:127.0.0.1:$mon]" "$dir/monmap" --clobber >/dev/null
     ceph-mon $c --mkfs -i a --monmap "$dir/monmap" 2>"$dir/log/mkfs"
-    setsid ceph-mon $c -i a -f > "$dir/log/mon.out" 2>&1 < /dev/null & echo $! > "$dir/run/1.pid"
-    await 30 ceph $c --connect-timeout 5 status
-    setsid ceph-mgr $c -i x -f > "$dir/log/mgr.out" 2>&1 < /dev/null & echo $! > "$dir/run/2.pid"
+    run_mon
     local id
     id=$(ceph $c osd create)
     ceph-osd $c -i "$id" --mkfs 2>>"$dir/log/mkfs"
-    setsid ceph-osd $c -i "$id" -f > "$dir/log/osd.out" 2>&1 < /dev/null & echo $! > "$dir/run/3.pid"
-    await 30 sh -c "ceph $c osd stat | grep -q '1 up'"
-    setsid radosgw $c -n client.rgw -f > "$dir/log/rgw.out" 2>&1 < /dev/null & echo $! > "$dir/run/4.pid"
-    await 90 python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$rgw/', timeout=2)"
+    run_osd
     radosgw-admin $c -n client.rgw user create --uid aortica --display-name aortica --access-key $key --secret $secret >"$dir/log/user" 2>&1
     cat > "$dir/env" <<ENV
 export AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret AWS_REGION=us-east-1
@@ -77,8 +76,31 @@ ENV
     cat "$dir/env"
 }
 
+run_mon() {
+    local c="-c $dir/ceph.conf"
+    setsid ceph-mon $c -i a -f > "$dir/log/mon.out" 2>&1 < /dev/null & echo $! > "$dir/run/1.pid"
+    await 90 ceph $c --connect-timeout 5 status
+    setsid ceph-mgr $c -i x -f > "$dir/log/mgr.out" 2>&1 < /dev/null & echo $! > "$dir/run/2.pid"
+}
+
+run_osd() {
+    local c="-c $dir/ceph.conf"
+    setsid ceph-osd $c -i 0 -f > "$dir/log/osd.out" 2>&1 < /dev/null & echo $! > "$dir/run/3.pid"
+    await 90 sh -c "ceph $c osd stat | grep -q '1 up'"
+    setsid radosgw $c -n client.rgw -f > "$dir/log/rgw.out" 2>&1 < /dev/null & echo $! > "$dir/run/4.pid"
+    local port
+    port=$(sed -n 's/^rgw frontends = beast endpoint=127.0.0.1://p' "$dir/ceph.conf")
+    await 90 python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$port/', timeout=2)"
+}
+
+again() {
+    grep -q '^osd objectstore = bluestore' "$dir/ceph.conf" || { echo "this store was in memory, and is gone" >&2; exit 1; }
+    run_mon
+    run_osd
+}
+
 stop() {
-    for pid in 4 3 2 1; do # in-memory servers have nothing to save
+    for pid in 4 3 2 1; do # nothing to save: in memory, or durable at every answer
         [ -f "$dir/run/$pid.pid" ] && kill -KILL "$(cat "$dir/run/$pid.pid")" 2>/dev/null || true
     done
 }
@@ -87,6 +109,7 @@ case $command in
     # One start in some dozens did not come up in time; a second one, from nothing, has so far.
     start) "$0" start-once "$dir" "$@" || { stop; rm -rf "$dir"; "$0" start-once "$dir" "$@"; } ;;
     start-once) start "$@" ;;
-    stop) stop ;;
-    *) echo "s3.sh start DIR BUCKET.. | s3.sh stop DIR" >&2; exit 2 ;;
+    stop | kill) stop ;;
+    again) again ;;
+    *) echo "s3.sh start DIR BUCKET.. | s3.sh stop|kill|again DIR" >&2; exit 2 ;;
 esac

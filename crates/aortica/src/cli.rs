@@ -1,5 +1,10 @@
 //! The command line. Every role is a subcommand; `--help` of each teaches by example.
 
+mod cohort;
+
+pub use crate::cli_disclosure::{PolicyCommand, ReleaseArgs, ReleaseCommand, RoleChoice};
+pub use cohort::{CohortArgs, ReportArgs, StatsArgs, StatsName};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -65,6 +70,13 @@ pub enum Command {
     Query(QueryArgs),
     /// Statistics of the cohort with confidence intervals, as a long table
     Stats(StatsArgs),
+    /// One self-contained page for the study file: flow, Table 1, prevalence, agreement, survival, methods, checklists
+    Report(ReportArgs),
+    /// A frozen, checksummed snapshot of the cohort under disclosure control, to publish and to cite
+    Release(ReleaseArgs),
+    /// Check or print the policy of disclosure control
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Serve the lake to psql, R, Python, Excel and Grafana (PostgreSQL's protocol) and over HTTP
     Serve(ServeArgs),
     /// Simulate a cohort of radiographs with exact truth
@@ -185,91 +197,32 @@ pub enum TableFormat {
 }
 
 #[derive(Args)]
-#[command(after_help = "Tables: readings. Views: segments, ledger, latest_by_image_date, latest_by_scored_at.\n\n\
+#[command(
+    after_help = "Tables: readings. Views: segments, ledger, flow, latest_by_image_date, latest_by_scored_at.\n\n\
 Examples:\n  aortica query --lake lake \"SELECT status, fail_reason, count(*) FROM ledger GROUP BY ALL\"\n  \
 aortica query --lake lake --format csv \"SELECT * FROM latest_by_image_date\" > readings.csv\n  \
-aortica query --lake lake                 # a prompt; \\q leaves")]
+aortica query --lake lake                 # a prompt; \\q leaves\n  \
+aortica query --lake lake --role aggregate \"SELECT * FROM prevalence('sex', 'age_band')\"   # groups, no rows"
+)]
 pub struct QueryArgs {
     #[command(flatten)]
     pub lake: LakeChoice,
+    #[command(flatten)]
+    pub role: RoleChoice,
+    /// Which readings the aggregate role counts, where the lake holds those of several pipelines or versions.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
     /// How to print the answer; parquet goes to stdout as a file.
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
+    /// Let statistics gather readings of several pipelines or versions (else such a statement is refused).
+    #[arg(long)]
+    pub mixed_fingerprints: bool,
     /// Also offer the view `sources` (item_id, uri). File names can identify people, so it is off by default.
     #[arg(long)]
     pub with_sources: bool,
     /// One SQL statement; without it, a prompt.
     pub sql: Option<String>,
-}
-
-/// What `stats` works out. The unit is the participant: the primary image of the latest visit.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StatsName {
-    /// Items received, excluded and failed by reason, scored, with a total, and linked to the file
-    Flow,
-    /// Mean, SD, median and quartiles of AAC-24
-    Score,
-    /// Share of participants with AAC-24 of at least 1, 2 (moderate or high) and 6 (high)
-    Prevalence,
-    /// Prevalence of AAC-24 >= 1 directly standardised to ESP2013 and WHO 2000-2025, five-year age bands
-    Standardised,
-    /// AAC-24 against a score of the file (--score): bias, limits, ICC, CCC, kappa, R2
-    Agreement,
-    /// The same pairs as low, moderate, high: accuracy, kappa, sensitivity, specificity, PPV, NPV
-    Classes,
-    /// AUC of AAC-24 for an outcome of the file (--event)
-    Auc,
-    /// Kaplan-Meier curve by category (--event with --until or --time)
-    Survival,
-    /// Log-rank test across categories
-    Logrank,
-    /// Hazard ratios of moderate and high against low, adjusted for --covariates
-    Cox,
-    /// The statistics functions of SQL
-    Functions,
-}
-
-#[derive(Args)]
-#[command(after_help = "Examples:\n  aortica stats prevalence --lake lake --by sex\n  \
-aortica stats agreement --lake lake --with readers.csv --score aac24 --by scanner_model\n  \
-aortica stats cox --lake lake --with outcomes_keyed.csv --event died --until last_seen --covariates age_years\n\n\
-FILE is CSV or Parquet and is joined by participant key: `aortica pseudonymise` turns identifiers into keys.\n\
-Group columns may come from the readings, from the file, or be age_from (five-year bands).\n\
-Answers are long: statistic, groups, n, estimate, std_error, conf_low, conf_high, conf_level, method; empty where not defined.")]
-pub struct StatsArgs {
-    #[arg(value_enum)]
-    pub name: StatsName,
-    #[command(flatten)]
-    pub lake: LakeChoice,
-    /// Covariates, human readings or outcomes, one row a participant (.csv or .parquet).
-    #[arg(long, value_name = "FILE")]
-    pub with: Option<PathBuf>,
-    /// The column of FILE that holds the participant key.
-    #[arg(long, value_name = "COLUMN", default_value = "participant_id")]
-    pub key: String,
-    /// Group by these columns.
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    pub by: Vec<String>,
-    /// The column of FILE with the reference score, 0..24.
-    #[arg(long, value_name = "COLUMN")]
-    pub score: Option<String>,
-    /// The column of FILE that says whether the outcome happened: true or false, 1 or 0.
-    #[arg(long, value_name = "COLUMN")]
-    pub event: Option<String>,
-    /// The column of FILE with the day (YYYY-MM-DD) of the outcome or of the end of observation; time runs from the image, in days.
-    #[arg(long, value_name = "COLUMN", conflicts_with = "time")]
-    pub until: Option<String>,
-    /// The column of FILE with the time from the image to then, in any one unit.
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// Numeric columns to adjust for.
-    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
-    pub covariates: Vec<String>,
-    /// Which readings, where the lake holds those of several pipelines or versions.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub fingerprint: Option<String>,
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: TableFormat,
 }
 
 #[derive(Args)]

@@ -41,6 +41,18 @@ pub struct Stopped;
 /// Stopped by a signal.
 pub const EXIT_STOPPED: u8 = 130;
 
+/// An error with its causes in one line. Some libraries put their cause into their own text: it is told once.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told = if told.is_empty() { text } else { format!("{told}: {text}") };
+        }
+    }
+    told
+}
+
 /// The kind of failure of an error: that of the first crate's error in its chain.
 pub fn fault_of(error: &anyhow::Error) -> Fault {
     for cause in error.chain() {
@@ -66,4 +78,16 @@ pub fn fault_of(error: &anyhow::Error) -> Fault {
         }
     }
     Fault::Bug
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("disk gone");
+        let middle = anyhow::Error::new(inner).context("writing rows: disk gone").context("the lake");
+        assert_eq!(message(&middle), "the lake: writing rows: disk gone");
+    }
 }

@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 pub fn start(cli: &Cli) {
     let asked = cli.log.clone().or_else(environment::log_filter).unwrap_or_else(|| "warn".to_owned());
-    // ONNX Runtime speaks of every graph optimisation at `info`; nobody asked for that.
-    let filter = EnvFilter::try_new(format!("ort=warn,{asked}")).unwrap_or_else(|error| {
+    // ONNX Runtime speaks of every graph optimisation at `info`; nobody asked for that. lapin (broker)
+    // and the kernel of the tables tell each error in three lines before they hand it to us, who tell it once.
+    let filter = EnvFilter::try_new(format!("ort=warn,lapin=off,buoyant_kernel=off,{asked}")).unwrap_or_else(|error| {
         eprintln!("aortica: log filter {asked:?} is not understood ({error}); logging warnings");
         EnvFilter::new("warn")
     });

@@ -1,6 +1,8 @@
 //! aortica: the command line, wiring only. Each subcommand is a role; what it does lives in the crates below.
 
 mod cli;
+mod cli_disclosure;
+mod cohort;
 mod commands;
 mod environment;
 mod exit;
@@ -8,8 +10,11 @@ mod health;
 mod logging;
 mod overlay;
 mod progress;
+mod release;
+mod report;
 mod settings;
 mod signals;
+mod statements;
 mod study_key;
 mod wiring;
 
@@ -26,7 +31,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is::<exit::Stopped>() => ExitCode::from(exit::EXIT_STOPPED),
         Err(error) => {
-            eprintln!("aortica: {error:#}");
+            eprintln!("aortica: {}", exit::message(&error));
             ExitCode::from(exit::fault_of(&error).exit_code())
         }
     }
@@ -64,7 +69,10 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Infer(args) => return commands::infer::run(args, &settings),
         Command::Serve(args) => return commands::serve::run(args, &settings),
         Command::Query(args) => commands::query::run(args)?,
-        Command::Stats(args) => commands::stats::run(args)?,
+        Command::Stats(args) => commands::stats::run(args, &settings)?,
+        Command::Report(args) => commands::report::run(args, &settings)?,
+        Command::Release(args) => commands::release::run(args)?,
+        Command::Policy(command) => commands::policy::run(command)?,
         Command::Phantom(args) => return commands::phantom::run(args, &settings),
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,

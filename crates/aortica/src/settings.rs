@@ -84,11 +84,14 @@ pub struct Queue {
     pub prefetch: u16,
     /// Deliveries after which a job goes to the dead letters. Default 3.
     pub delivery_limit: u16,
+    /// How long a role waits for a broker that is away before it ends with exit code 4, seconds. Default 300: longer than a
+    /// node of the broker takes to start, and whoever restarts the role begins the next wait.
+    pub reconnect_within_s: u32,
 }
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { name: "aortica".to_owned(), prefetch: 16, delivery_limit: 3 }
+        Queue { name: "aortica".to_owned(), prefetch: 16, delivery_limit: 3, reconnect_within_s: 300 }
     }
 }
 
@@ -396,6 +399,7 @@ impl Settings {
         within("run.commit_after_s", self.run.commit_after_s, 1, 3_600)?;
         within("queue.prefetch", u32::from(self.queue.prefetch), 1, 1_000)?;
         within("queue.delivery_limit", u32::from(self.queue.delivery_limit), 1, 100)?;
+        within("queue.reconnect_within_s", self.queue.reconnect_within_s, 1, 86_400)?;
         within("stages.deadline_ms", self.stages.deadline_ms, 100, 600_000)?;
         within("stages.attempts", self.stages.attempts, 1, 100)?;
         within("stages.message_mib", self.stages.message_mib, 1, 1_024)?;

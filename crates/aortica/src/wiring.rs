@@ -1,6 +1,7 @@
 //! What several roles need put together: the pipeline, its networks, the stores, the lake, the study key.
 
-use crate::cli::{DeviceChoice, PipelineChoice, ReaderChoice};
+use crate::cli::{DeviceChoice, PipelineChoice, ReaderChoice, RoleChoice};
+use crate::cli_disclosure::RoleName;
 use crate::exit::{misconfigured, usage};
 use crate::settings::Settings;
 use crate::{environment, overlay, study_key};
@@ -8,7 +9,7 @@ use anyhow::Context;
 use domain::{Fingerprint, ItemId, Radiograph, Reading, StudyKey};
 use imaging::{Deidentify, Limits};
 use inference::{ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, Stage, StageClient, Token};
-use lake::Lake;
+use lake::{Lake, Policy, Role};
 use pipeline::Pipeline;
 use pipeline::metrics::Metrics;
 use pipeline::source::stores::Stores;
@@ -274,6 +275,20 @@ fn overlay_writer(folder: &Path) -> anyhow::Result<Overlay> {
     Ok(Arc::new(move |item: &ItemId, radiograph: &Radiograph, reading: &Reading| {
         overlay::write(radiograph, reading, &folder.join(format!("{item}.png"))).map_err(Into::into)
     }))
+}
+
+/// The policy of disclosure control: that of the file, else the defaults with the log beside the lake.
+pub fn policy(file: Option<&Path>, lake: &str) -> anyhow::Result<Arc<Policy>> {
+    Ok(Arc::new(file.map_or_else(|| Policy::beside(lake), Policy::load)?))
+}
+
+/// The role that the command line chose.
+pub fn role(choice: &RoleChoice, lake: &str) -> anyhow::Result<Role> {
+    match (choice.role, &choice.policy) {
+        (RoleName::Rows, None) => Ok(Role::Rows),
+        (RoleName::Rows, Some(_)) => Err(usage("--policy is for --role aggregate; the rows role is not bound by it")),
+        (RoleName::Aggregate, file) => Ok(Role::Aggregate(policy(file.as_deref(), lake)?)),
+    }
 }
 
 #[cfg(test)]

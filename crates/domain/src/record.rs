@@ -29,3 +29,18 @@ pub struct OutcomeRecord {
     /// When the pixels were read, microseconds since 1970 UTC. The only clock value; it takes no part in any digest.
     pub scored_at_us: i64,
 }
+
+impl OutcomeRecord {
+    /// The same without corners, walls, midline and plaques: no row shows them, the artifact keeps them, and they are most of
+    /// what a message would carry.
+    #[must_use]
+    pub fn without_evidence(mut self) -> OutcomeRecord {
+        if let Outcome::Scored { reading } = &mut self.outcome {
+            reading.corners = Vec::new();
+            reading.walls = Vec::new();
+            reading.midline = Vec::new();
+            reading.plaques = Vec::new();
+        }
+        self
+    }
+}

@@ -308,7 +308,12 @@ pub(crate) fn error_of(status: &Status) -> (Error, Option<Duration>) {
         | Code::DataLoss => ErrorKind::Remote,
     };
     let wait = status.metadata().get(PUSHBACK).and_then(|hint| hint.to_str().ok()?.parse().ok());
-    let error = Error::new(kind, format!("the service answered {:?}: {}", status.code(), status.message()));
+    let what = match status.code() {
+        _ if timed_out => "the deadline passed before the service answered".to_owned(),
+        code if broken => format!("the service cannot be reached ({code:?}: {})", status.message()),
+        code => format!("the service answered {code:?}: {}", status.message()),
+    };
+    let error = Error::new(kind, what);
     (error, wait.map(Duration::from_millis))
 }
 

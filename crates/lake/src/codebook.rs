@@ -40,6 +40,11 @@ pub fn codebook() -> Vec<TableEntry> {
             about: "The rows of readings that were made last for their item, whatever the fingerprint",
             columns: readings(),
         },
+        TableEntry {
+            name: "flow",
+            about: "One row per fingerprint and step, from items received to participants with all segments assessed",
+            columns: flow(),
+        },
     ]
 }
 
@@ -84,6 +89,22 @@ fn ledger() -> Vec<Column> {
         "pending, scored, excluded, failed",
     ));
     columns.extend(of(&["fail_reason", "attempt", "image_id"]));
+    columns
+}
+
+fn flow() -> Vec<Column> {
+    let mut columns = of(&["fingerprint"]);
+    columns.extend([
+        column(
+            "place",
+            Kind::Integer,
+            "",
+            "Order of the steps",
+            "1 failed, 2 excluded, 3 scored or pending, by reason",
+        ),
+        column("step", Kind::Text, "", "What is counted", "status: reason where an item has no score"),
+        column("n", Kind::Integer, "", "Items, or participants", ""),
+    ]);
     columns
 }
 

@@ -13,6 +13,7 @@
 //! A second row of one outcome that differs by more than the tolerance is counted, and the record is kept under
 //! `conflicts/`; the table keeps what it has.
 
+use crate::apart::computed;
 use crate::compact::compact;
 use crate::datafile;
 use crate::error::{Error, Result};
@@ -27,9 +28,13 @@ use domain::Digest;
 use domain::record::OutcomeRecord;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Records folded at a time: about 70 MB of rows.
 pub const BATCH_RECORDS_MAX: usize = 16_384;
+/// So few rows are made sooner than a thread is woken.
+const WORTH_A_THREAD: usize = 64;
 /// Races that one batch may lose. Each loss is another committer's success.
 const RACES_MAX: u32 = 100;
 
@@ -79,14 +84,113 @@ impl Folder {
     }
 }
 
+/// Records of one batch.
+#[derive(Clone)]
+struct Records {
+    all: Arc<Vec<OutcomeRecord>>,
+    range: Range<usize>,
+}
+
+impl Records {
+    fn as_slice(&self) -> &[OutcomeRecord] {
+        &self.all[self.range.clone()]
+    }
+}
+
+/// A batch compared with the table at one version, its file in the store if it adds anything.
+struct Ready {
+    incoming: Incoming,
+    folded: Folded,
+    file: Option<Written>,
+}
+
+/// A batch that the table has.
+struct Landed {
+    /// Rows that it added.
+    rows: usize,
+    folded: Folded,
+    races_lost: u32,
+}
+
+impl Folder {
+    async fn begin(&mut self, records: Records) -> Result<Ready> {
+        let (table, records_in_hand) = (self.table.table, records.range.len());
+        let rows = move || Incoming::of(table, records.as_slice());
+        let incoming = if records_in_hand < WORTH_A_THREAD { rows() } else { computed("making rows", rows).await? };
+        if incoming.is_empty() {
+            return Ok(Ready { incoming, folded: Folded::default(), file: None });
+        }
+        if self.contended {
+            let seen = self.table.version();
+            self.table.reload().await?;
+            self.contended = self.table.version() > seen;
+        }
+        self.prepare(incoming, None).await
+    }
+
+    /// Compares a batch with the table at the version at hand, and writes what it adds to a file.
+    async fn prepare(&mut self, incoming: Incoming, written: Option<Written>) -> Result<Ready> {
+        self.index.follow(&self.table).await?;
+        let present = self.index.rows_with(&self.table, &incoming.hashes()).await?;
+        let mut folded = incoming.against(present);
+        // The file of a lost race is used again when the winner took nothing from it.
+        let file = match written {
+            Some(file) if *file.rows == folded.rows => Some(file),
+            old => {
+                self.discard(old).await;
+                let rows = std::mem::take(&mut folded.rows);
+                if rows.is_empty() { None } else { Some(Written::put(&self.table, rows).await?) }
+            }
+        };
+        Ok(Ready { incoming, folded, file })
+    }
+
+    /// Commits on top of exactly the version that the batch was compared with; whoever loses the race compares again.
+    async fn land(&mut self, mut ready: Ready) -> Result<Landed> {
+        for races_lost in 0..=RACES_MAX {
+            self.contended |= races_lost > 0;
+            let Some(file) = ready.file else { return Ok(Landed { rows: 0, folded: ready.folded, races_lost }) };
+            let bounds = file.stats(self.table.table);
+            match self.table.append(file.active.clone(), bounds).await? {
+                Attempt::Landed => {
+                    let mut keys = Vec::with_capacity(file.rows.len());
+                    hashes(self.table.table, &file.batch, &mut keys)?;
+                    self.index.insert(&file.active, keys);
+                    return Ok(Landed { rows: file.rows.len(), folded: ready.folded, races_lost });
+                }
+                Attempt::Lost => ready = self.prepare(ready.incoming, Some(file)).await?,
+            }
+        }
+        self.discard(ready.file).await;
+        Err(Error::Contended { table: self.table.table.name(), attempts: RACES_MAX })
+    }
+
+    /// Makes few files of many; returns how many were replaced.
+    async fn compact(&mut self) -> usize {
+        // The rows are durable: that tidying up failed is no reason to have them delivered again.
+        compact(&mut self.table, &mut self.index).await.unwrap_or_else(|error| {
+            tracing::warn!(table = self.table.table.name(), %error, "compaction failed");
+            0
+        })
+    }
+
+    /// Deletes a file that lost its race. That failing is no harm: nothing names the file.
+    async fn discard(&self, file: Option<Written>) {
+        if let Some(file) = file
+            && let Err(error) = self.table.store().delete(&file.active.path).await
+        {
+            tracing::debug!(%error, "a file that lost its race was left behind");
+        }
+    }
+}
+
 impl Committer {
     pub(crate) async fn open(location: &Location, paths: &LakePaths) -> Result<Committer> {
-        Ok(Committer {
-            location: location.clone(),
-            paths: paths.clone(),
-            results: Folder::open(location, paths, Table::Results).await?,
-            instances: Folder::open(location, paths, Table::Instances).await?,
-        })
+        let (results, instances) = futures::join!(
+            Folder::open(location, paths, Table::Results),
+            Folder::open(location, paths, Table::Instances)
+        );
+        Ok(Committer { location: location.clone(), paths: paths.clone(), results: results?, instances: instances? })
     }
 
     /// Rows in `results` and `instances` at the version last seen.
@@ -100,17 +204,24 @@ impl Committer {
     /// # Errors
     /// The store fails; others write so much that a hundred races are lost.
     pub async fn commit(&mut self, records: Vec<OutcomeRecord>) -> Result<CommitReport> {
-        let mut report = CommitReport::default();
-        let mut accepted = Vec::with_capacity(records.len());
-        for record in records {
-            match check(&record) {
-                Ok(()) => accepted.push(record),
-                Err(refusal) => report.refused.push((record, refusal)),
-            }
-        }
-        for chunk in accepted.chunks(BATCH_RECORDS_MAX) {
-            self.fold(Table::Results, chunk, &mut report).await?;
-            self.fold(Table::Instances, chunk, &mut report).await?;
+        self.commit_shared(Arc::new(records)).await
+    }
+
+    /// The same, of records that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub async fn commit_shared(&mut self, records: Arc<Vec<OutcomeRecord>>) -> Result<CommitReport> {
+        let refused = |record: &OutcomeRecord| check(record).err().map(|why| (record.clone(), why));
+        let mut report =
+            CommitReport { refused: records.iter().filter_map(refused).collect(), ..CommitReport::default() };
+        let accepted = match report.refused.len() {
+            0 => records,
+            _ => Arc::new(records.iter().filter(|record| check(record).is_ok()).cloned().collect()),
+        };
+        for from in (0..accepted.len()).step_by(BATCH_RECORDS_MAX) {
+            let to = (from + BATCH_RECORDS_MAX).min(accepted.len());
+            self.fold(Records { all: Arc::clone(&accepted), range: from..to }, &mut report).await?;
         }
         Ok(report)
     }
@@ -120,68 +231,43 @@ impl Committer {
         Ok(self.results.table.sweep().await? + self.instances.table.sweep().await?)
     }
 
-    async fn fold(&mut self, table: Table, records: &[OutcomeRecord], report: &mut CommitReport) -> Result<()> {
-        let incoming = Incoming::of(table, records);
-        if incoming.is_empty() {
-            return Ok(());
-        }
-        let folder = match table {
-            Table::Results => &mut self.results,
-            Table::Instances => &mut self.instances,
+    async fn fold(&mut self, records: Records, report: &mut CommitReport) -> Result<()> {
+        // Both files are made at the same time; `results` is named first, so that a scored instance always has its result.
+        let (results, instances) =
+            futures::join!(self.results.begin(records.clone()), self.instances.begin(records.clone()));
+        let landed = match results {
+            Ok(ready) => self.results.land(ready).await,
+            Err(error) => Err(error),
         };
-        if folder.contended {
-            let seen = folder.table.version();
-            folder.table.reload().await?;
-            folder.contended = folder.table.version() > seen;
-        }
-        let mut written: Option<Written> = None;
-        for race in 0..=RACES_MAX {
-            folder.index.follow(&folder.table).await?;
-            let present = folder.index.rows_with(&folder.table, &incoming.hashes()).await?;
-            let folded = incoming.against(present);
-            folder.contended |= race > 0;
-            if folded.rows.is_empty() {
-                discard(folder, written.take()).await;
-                return self.conclude(table, folded, records, race, report).await;
-            }
-            // The file of a lost race is used again when the winner took nothing from it.
-            let file = match written.take() {
-                Some(file) if file.rows == folded.rows => file,
-                old => {
-                    discard(folder, old).await;
-                    Written::put(&folder.table, folded.rows.clone()).await?
+        let results = match landed {
+            Ok(landed) => landed,
+            Err(error) => {
+                if let Ok(ready) = instances {
+                    self.instances.discard(ready.file).await;
                 }
-            };
-            let bounds = file.stats(table);
-            match folder.table.append(file.active.clone(), bounds).await? {
-                Attempt::Landed => {
-                    let mut keys = Vec::with_capacity(file.rows.len());
-                    hashes(table, &file.batch, &mut keys)?;
-                    folder.index.insert(&file.active, keys);
-                    // The rows are durable: that tidying up failed is no reason to have them delivered again.
-                    match compact(&mut folder.table, &mut folder.index).await {
-                        Ok(files) => report.files_compacted += files,
-                        Err(error) => tracing::warn!(table = table.name(), %error, "compaction failed"),
-                    }
-                    return self.conclude(table, folded, records, race, report).await;
-                }
-                Attempt::Lost => written = Some(file),
+                return Err(error);
             }
-        }
-        Err(Error::Contended { table: table.name(), attempts: RACES_MAX })
+        };
+        self.conclude(Table::Results, results, records.as_slice(), report).await?;
+        let instances = self.instances.land(instances?).await?;
+        self.conclude(Table::Instances, instances, records.as_slice(), report).await?;
+        // Both tables have as many batches behind them, so that their files fill up together.
+        let (results, instances) = futures::join!(self.results.compact(), self.instances.compact());
+        report.files_compacted += results + instances;
+        Ok(())
     }
 
     async fn conclude(
         &mut self,
         table: Table,
-        folded: Folded,
+        landed: Landed,
         records: &[OutcomeRecord],
-        races_lost: u32,
         report: &mut CommitReport,
     ) -> Result<()> {
+        let Landed { rows, folded, races_lost } = landed;
         match table {
-            Table::Results => report.results_added += folded.rows.len(),
-            Table::Instances => report.instances_added += folded.rows.len(),
+            Table::Results => report.results_added += rows,
+            Table::Instances => report.instances_added += rows,
         }
         report.duplicates += folded.duplicates;
         report.superseded += folded.superseded;
@@ -214,15 +300,23 @@ impl Committer {
 /// A file that is in the store and not yet in the table.
 struct Written {
     active: ActiveFile,
-    rows: Vec<Row>,
+    rows: Arc<Vec<Row>>,
     batch: RecordBatch,
 }
 
 impl Written {
     async fn put(table: &LakeTable, rows: Vec<Row>) -> Result<Written> {
-        let schema = write_schema(table.table);
-        let batch = batch(table.table, &schema, &rows)?;
-        let bytes = datafile::encode(&schema, std::slice::from_ref(&batch))?;
+        let (kind, count, rows) = (table.table, rows.len(), Arc::new(rows));
+        let encoding = {
+            let rows = Arc::clone(&rows);
+            move || -> Result<_> {
+                let schema = write_schema(kind);
+                let batch = batch(kind, &schema, &rows)?;
+                Ok((datafile::encode(&schema, std::slice::from_ref(&batch))?, batch))
+            }
+        };
+        let encoded = if count < WORTH_A_THREAD { encoding() } else { computed("encoding rows", encoding).await? };
+        let (bytes, batch) = encoded?;
         let path = table.new_file();
         let size = datafile::put(table.store().as_ref(), &path, bytes).await?;
         Ok(Written { active: ActiveFile { path, size, rows: rows.len() as u64 }, rows, batch })
@@ -233,15 +327,6 @@ impl Written {
         let texts = || self.rows.iter().map(|row| row[fingerprint].as_text());
         let (least, most) = (texts().min().unwrap_or(""), texts().max().unwrap_or(""));
         stats(self.rows.len(), &[("fingerprint", least.into(), most.into())])
-    }
-}
-
-/// Deletes a file that lost its race. That failing is no harm: nothing names the file.
-async fn discard(folder: &Folder, file: Option<Written>) {
-    if let Some(file) = file
-        && let Err(error) = folder.table.store().delete(&file.active.path).await
-    {
-        tracing::debug!(%error, "a file that lost its race was left behind");
     }
 }
 

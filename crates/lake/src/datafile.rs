@@ -16,6 +16,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,8 +27,14 @@ pub(crate) const READ_ROWS: usize = 8_192;
 /// The last bytes of a file are fetched at once; footers of our files fit.
 const FOOTER_BYTES: usize = 64 * 1024;
 
+/// Columns in which no value comes twice: to look for repeated ones takes time and finds none.
+const UNIQUE: [&str; 5] = ["item_id", "image_id", "sop_id", "artifact_key", "uri"];
+
 pub(crate) fn writer_properties(row_group_rows: usize) -> WriterProperties {
-    WriterProperties::builder()
+    let builder = UNIQUE.iter().fold(WriterProperties::builder(), |builder, column| {
+        builder.set_column_dictionary_enabled(ColumnPath::from(*column), false)
+    });
+    builder
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a zstd level")))
         .set_max_row_group_row_count(Some(row_group_rows))
         .set_created_by("aortica".to_owned())

@@ -21,9 +21,9 @@ pub enum Error {
          would overwrite each other; use a store with conditional put (If-None-Match)"
     )]
     ConditionalPut { address: String, problem: String },
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", hint(store_fault(source)))]
     Store { what: &'static str, source: object_store::Error },
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", hint(fault_by_source(source.as_ref())))]
     Delta { what: &'static str, source: Box<DeltaTableError> },
     #[error("{what}: {source}")]
     Parquet { what: &'static str, source: parquet::errors::ParquetError },
@@ -31,6 +31,8 @@ pub enum Error {
     Arrow { what: &'static str, source: arrow::error::ArrowError },
     #[error("{what}: {source}")]
     Json { what: &'static str, source: serde_json::Error },
+    #[error("{what}: {source}")]
+    Task { what: &'static str, source: tokio::task::JoinError },
     #[error("table {table} is being written by others: lost {attempts} races; try again later")]
     Contended { table: &'static str, attempts: u32 },
     #[error("table {table} has more than {limit} rows, the most that one committer indexes; start a new lake")]
@@ -51,6 +53,12 @@ pub enum Error {
     QueryMemory { limit_mib: usize },
     #[error("the query failed: {0}")]
     QueryFailed(Box<DataFusionError>),
+    #[error("disclosure policy: {problem}")]
+    Policy { problem: String },
+    #[error("the log of what was told, {path:?}: {source}")]
+    Log { path: std::path::PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Statistics(#[from] statistics::Error),
     #[error("writing the answer: {0}")]
     Output(#[source] std::io::Error),
 }
@@ -67,8 +75,12 @@ impl Error {
             Error::QueryFailed(source) => fault_by_source(source.as_ref()),
             Error::Contended { .. } | Error::Output(_) => Fault::Transient { retry_after: None },
             Error::QueryMemory { .. } => Fault::Overloaded,
+            Error::Policy { .. } => InvalidInput,
+            Error::Log { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Misconfigured,
+            Error::Log { .. } => Fault::Transient { retry_after: None },
+            Error::Statistics(error) => error.fault(),
             Error::Submission { .. } => InvalidInput,
-            Error::Arrow { .. } | Error::Json { .. } | Error::Artifact { .. } => Fault::Bug,
+            Error::Arrow { .. } | Error::Json { .. } | Error::Artifact { .. } | Error::Task { .. } => Fault::Bug,
         }
     }
 
@@ -90,6 +102,14 @@ impl Error {
 
     pub(crate) fn json(what: &'static str) -> impl Fn(serde_json::Error) -> Error {
         move |source| Error::Json { what, source }
+    }
+}
+
+/// What to do, behind the store's own words.
+fn hint(fault: Fault) -> &'static str {
+    match fault {
+        Misconfigured => "; check credentials and the bucket's policy",
+        Fault::Transient { .. } | Fault::Overloaded | InvalidInput | Fault::Bug => "",
     }
 }
 
@@ -140,7 +160,10 @@ mod tests {
         let denied =
             || object_store::Error::PermissionDenied { path: "results".into(), source: "no".to_string().into() };
         let gone = || object_store::Error::Generic { store: "S3", source: "503".to_string().into() };
-        assert_eq!(Error::store("listing")(denied()).fault(), Misconfigured);
+        let refused = Error::store("listing")(denied());
+        assert_eq!(refused.fault(), Misconfigured);
+        assert!(refused.to_string().ends_with("; check credentials and the bucket's policy"), "{refused}");
+        assert!(!Error::store("listing")(gone()).to_string().contains("check"));
         let delta = DeltaTableError::ObjectStore { source: gone() };
         assert_eq!(Error::delta("committing")(delta).fault(), Fault::Transient { retry_after: None });
         let below = buoyant_kernel::Error::from(denied());

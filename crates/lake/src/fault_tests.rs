@@ -205,12 +205,12 @@ async fn columns_of_a_newer_version_survive() {
     table.load().await.unwrap();
     table.add_columns().with_fields([StructField::nullable("from_the_future", DataType::DOUBLE)]).await.unwrap();
     let mut compacted = 0;
-    for n in 1..9 {
+    for n in 1..17 {
         compacted += committer.commit(vec![scored(n, [1; 8])]).await.unwrap().files_compacted;
     }
-    assert!(compacted >= 8);
+    assert!(compacted >= 16);
     let sql = "SELECT count(*) FROM results WHERE from_the_future IS NULL";
-    assert_eq!(number(&lake, sql).await, 9);
+    assert_eq!(number(&lake, sql).await, 17);
     let table = LakeTable::open(lake.location(), lake.paths(), Table::Results).await.unwrap().unwrap();
     assert!(table.file_schema().unwrap().field_with_name("from_the_future").is_ok());
 }

@@ -6,10 +6,11 @@
 
 use crate::datafile::{self, StreamedFile};
 use crate::error::{Error, Result};
+use crate::keys::id_of_hex;
 use crate::location::Location;
 use crate::paths::LakePaths;
 use crate::table::ActiveFile;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use domain::item::ItemHints;
 use domain::{Digest, Fingerprint, Item, ItemId};
@@ -19,8 +20,9 @@ use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use std::collections::BinaryHeap;
 use std::sync::{Arc, LazyLock};
+use tokio::task::{JoinError, JoinSet};
 
-/// Items sorted in memory at a time: about 90 MB.
+/// Items sorted in memory at a time: about 90 MB, twice, since one run is listed while the one before is written.
 pub const RUN_ITEMS: usize = 262_144;
 /// Items of one part of a manifest.
 const PART_ITEMS: u64 = 1_048_576;
@@ -101,7 +103,7 @@ impl ItemManifests {
         fingerprint: &Fingerprint,
         items: impl Stream<Item = Result<Item, E>>,
     ) -> Result<Submission, E> {
-        let sorted = self.sort(items).await?;
+        let sorted = self.sort(items, Some(Chain::of(fingerprint))).await?;
         let written = self.write_sorted(fingerprint, &sorted).await;
         self.tidy(&sorted).await;
         Ok(written?)
@@ -112,7 +114,7 @@ impl ItemManifests {
     /// # Errors
     /// Those of the list; more than [`ITEMS_MAX`] items.
     pub async fn sorted<E: From<Error>>(&self, items: impl Stream<Item = Result<Item, E>>) -> Result<SortedItems, E> {
-        Ok(SortedItems { manifests: self.clone(), sorted: self.sort(items).await? })
+        Ok(SortedItems { manifests: self.clone(), sorted: self.sort(items, None).await? })
     }
 
     /// The items of all submissions of a fingerprint, sorted by uri.
@@ -213,48 +215,61 @@ impl ItemManifests {
         Ok(Some(marker))
     }
 
-    /// Sorts the list into memory, or into runs in the store.
-    async fn sort<E: From<Error>>(&self, items: impl Stream<Item = Result<Item, E>>) -> Result<Sorted, E> {
+    /// Sorts the list into memory, or into runs in the store. One run is sorted and written while the next is listed. `chain`: the
+    /// beginning of the id of the list, where that is asked for.
+    async fn sort<E: From<Error>>(
+        &self,
+        items: impl Stream<Item = Result<Item, E>>,
+        chain: Option<Chain>,
+    ) -> Result<Sorted, E> {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let mut items = std::pin::pin!(items);
-        let mut runs: Vec<ActiveFile> = Vec::new();
-        let mut run: Vec<Item> = Vec::new();
+        let mut runs = Runs { files: Vec::new(), chain };
+        let mut writing = JoinSet::new();
+        let (mut run, mut begun): (Vec<Item>, usize) = (Vec::new(), 0);
         while let Some(item) = items.try_next().await? {
             if run.len() == self.run_items {
-                run.sort_unstable();
-                runs.push(self.spool(&token, runs.len(), &run).await?);
-                run.clear();
+                runs.take(writing.join_next().await)?;
+                writing.spawn(self.clone().spool(token.clone(), begun, std::mem::take(&mut run), runs.chain.is_some()));
+                begun += 1;
             }
             run.push(item);
-            if runs.len() as u64 * self.run_items as u64 + run.len() as u64 > ITEMS_MAX {
+            if begun as u64 * self.run_items as u64 + run.len() as u64 > ITEMS_MAX {
                 let problem = format!("it has more than {ITEMS_MAX} items; submit it in pieces");
                 return Err(Error::Items { problem }.into());
             }
         }
-        run.sort_unstable();
-        if runs.is_empty() {
+        if begun == 0 {
+            run.sort_unstable();
             return Ok(Sorted::Memory(run));
         }
-        runs.push(self.spool(&token, runs.len(), &run).await?);
+        runs.take(writing.join_next().await)?;
+        writing.spawn(self.clone().spool(token, begun, run, runs.chain.is_some()));
+        runs.take(writing.join_next().await)?;
         Ok(Sorted::Runs(runs))
     }
 
-    async fn spool(&self, token: &str, number: usize, items: &[Item]) -> Result<ActiveFile> {
-        let path = self.paths.item_run(token, number);
+    /// Sorts items and writes them to the store; with their ids where those are asked for.
+    async fn spool(self, token: String, number: usize, mut items: Vec<Item>, with_ids: bool) -> Result<Run> {
+        // one pass where the list is in order already, as that of a bucket is
+        items.sort_unstable();
+        let path = self.paths.item_run(&token, number);
         let mut file = StreamedFile::create(&self.location.store, &path, &MANIFEST, RUN_GROUP_ROWS)?;
         for items in items.chunks(RUN_GROUP_ROWS) {
-            file.write(&manifest_batch("", None, items)?).await?;
+            file.write(&manifest_batch(None, items)?).await?;
         }
         let rows = file.rows() as u64;
-        Ok(ActiveFile { path, size: file.finish().await?, rows })
+        let file = ActiveFile { path, size: file.finish().await?, rows };
+        let ids = if with_ids { items.iter().map(Item::id).collect() } else { Vec::new() };
+        Ok(Run { file, items, ids })
     }
 
     async fn merged(&self, sorted: &Sorted) -> Result<BoxStream<'static, Result<Item>>> {
         match sorted {
             Sorted::Memory(items) => Ok(stream::iter(items.clone().into_iter().map(Ok)).boxed()),
             Sorted::Runs(runs) => {
-                let mut streams = Vec::with_capacity(runs.len());
-                for run in runs {
+                let mut streams = Vec::with_capacity(runs.files.len());
+                for run in &runs.files {
                     let batches = datafile::read(&self.location.store, &run.path, run.size, &[]).await?;
                     let items = batches
                         .map(|batch| batch.and_then(|batch| items_of(&batch)))
@@ -263,35 +278,28 @@ impl ItemManifests {
                         .boxed();
                     streams.push(items);
                 }
-                merge(streams).await
+                // runs that follow each other need no comparing
+                if runs.chain.is_some() { Ok(stream::iter(streams).flatten().boxed()) } else { merge(streams).await }
             }
         }
     }
 
     async fn write_sorted(&self, fingerprint: &Fingerprint, sorted: &Sorted) -> Result<Submission> {
-        // The id is in the key of the parts, so that the list is read once for the id and once for the parts.
-        let mut digest = Digest::of_fields([&b"submission"[..], fingerprint.as_str().as_bytes()]);
-        let (mut items, mut repeated) = (0u64, 0u64);
-        let mut last: Option<Item> = None;
-        let mut list = self.merged(sorted).await?;
-        while let Some(item) = list.try_next().await? {
-            if let Some(last) = &last {
-                if *last == item {
-                    repeated += 1;
-                    continue;
+        // The id is in the key of the parts, so that a list is read once for the id and once for the parts; the id of one that came in
+        // order is known already.
+        let chain = match sorted {
+            Sorted::Runs(Runs { chain: Some(chain), .. }) => chain.clone(),
+            Sorted::Runs(_) | Sorted::Memory(_) => {
+                let mut chain = Chain::of(fingerprint);
+                let mut list = self.merged(sorted).await?;
+                while let Some(item) = list.try_next().await? {
+                    let id = item.id();
+                    chain.add(item, &id)?;
                 }
-                if last.uri == item.uri {
-                    let problem = format!(
-                        "the object in place {} of the sorted list is named twice, with different sizes, versions or hints",
-                        items
-                    );
-                    return Err(Error::Items { problem });
-                }
+                chain
             }
-            digest = Digest::of_fields([&digest.0[..], item.id().as_str().as_bytes()]);
-            items += 1;
-            last = Some(item);
-        }
+        };
+        let Chain { digest, items, repeated, .. } = chain;
         let id = digest.short(32);
         if let Some(written) = self.marker(&id).await? {
             return Ok(written);
@@ -337,7 +345,7 @@ impl ItemManifests {
                     open.insert(file)
                 }
             };
-            file.write(&manifest_batch(id, Some(fingerprint), &fresh)?).await?;
+            file.write(&manifest_batch(Some((id, fingerprint)), &fresh)?).await?;
             if file.rows() as u64 >= PART_ITEMS {
                 parts.push(close(open.take()).await?);
             }
@@ -351,7 +359,7 @@ impl ItemManifests {
     /// Runs left behind by a crash stay as `_incoming-..`; they are not read again and may be deleted.
     async fn tidy(&self, sorted: &Sorted) {
         if let Sorted::Runs(runs) = sorted {
-            for run in runs {
+            for run in &runs.files {
                 if let Err(error) = self.location.store.delete(&run.path).await {
                     tracing::debug!(%error, "a run of a list was left behind");
                 }
@@ -391,7 +399,73 @@ impl SortedItems {
 
 enum Sorted {
     Memory(Vec<Item>),
-    Runs(Vec<ActiveFile>),
+    Runs(Runs),
+}
+
+/// Sorted pieces of a list in the store.
+struct Runs {
+    files: Vec<ActiveFile>,
+    /// The id of the list so far, while each piece begins where the one before ended.
+    chain: Option<Chain>,
+}
+
+/// A sorted piece of a list.
+struct Run {
+    file: ActiveFile,
+    items: Vec<Item>,
+    ids: Vec<ItemId>,
+}
+
+impl Runs {
+    /// Takes in what became of a piece; pieces come in the order in which they were listed.
+    fn take(&mut self, written: Option<Result<Result<Run>, JoinError>>) -> Result<()> {
+        let Some(written) = written else { return Ok(()) };
+        let Run { file, items, ids } = written.map_err(|source| Error::Task { what: "sorting a list", source })??;
+        self.files.push(file);
+        if let Some(mut chain) = self.chain.take() {
+            let follows = items.first().is_none_or(|first| chain.last.as_ref().is_none_or(|last| last <= first));
+            // an object that is two things is told when the whole list is read
+            let added = follows && items.into_iter().zip(&ids).try_for_each(|(item, id)| chain.add(item, id)).is_ok();
+            self.chain = added.then_some(chain);
+        }
+        Ok(())
+    }
+}
+
+/// The id of a list, item after item in order: digest of the fingerprint and of the ids.
+#[derive(Clone)]
+struct Chain {
+    digest: Digest,
+    items: u64,
+    repeated: u64,
+    last: Option<Item>,
+}
+
+impl Chain {
+    fn of(fingerprint: &Fingerprint) -> Chain {
+        let digest = Digest::of_fields([&b"submission"[..], fingerprint.as_str().as_bytes()]);
+        Chain { digest, items: 0, repeated: 0, last: None }
+    }
+
+    fn add(&mut self, item: Item, id: &ItemId) -> Result<()> {
+        if let Some(last) = &self.last {
+            if *last == item {
+                self.repeated += 1;
+                return Ok(());
+            }
+            if last.uri == item.uri {
+                let problem = format!(
+                    "the object in place {} of the sorted list is named twice, with different sizes, versions or hints",
+                    self.items
+                );
+                return Err(Error::Items { problem });
+            }
+        }
+        self.digest = Digest::of_fields([&self.digest.0[..], id.as_str().as_bytes()]);
+        self.items += 1;
+        self.last = Some(item);
+        Ok(())
+    }
 }
 
 /// Merges sorted streams; holds what each has decoded.
@@ -412,27 +486,23 @@ async fn merge(mut runs: Vec<BoxStream<'static, Result<Item>>>) -> Result<BoxStr
     .boxed())
 }
 
-fn manifest_batch(submission: &str, fingerprint: Option<&Fingerprint>, items: &[Item]) -> Result<RecordBatch> {
-    let text = |of: &dyn Fn(&Item) -> Option<String>| -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        items.iter().for_each(|item| builder.append_option(of(item)));
-        Arc::new(builder.finish())
-    };
-    let number = |of: &dyn Fn(&Item) -> Option<i64>| -> ArrayRef {
-        let mut builder = Int64Builder::with_capacity(items.len());
-        items.iter().for_each(|item| builder.append_option(of(item)));
-        Arc::new(builder.finish())
-    };
+/// Rows of a manifest; those of a run, which belong to no submission yet, have no ids.
+fn manifest_batch(of: Option<(&str, &Fingerprint)>, items: &[Item]) -> Result<RecordBatch> {
+    fn text<'a>(items: &'a [Item], of: impl Fn(&'a Item) -> Option<&'a str>) -> ArrayRef {
+        Arc::new(items.iter().map(of).collect::<StringArray>())
+    }
+    let number = |of: fn(&Item) -> Option<i64>| -> ArrayRef { Arc::new(items.iter().map(of).collect::<Int64Array>()) };
+    let id = |item: &Item| of.is_some().then(|| item.id().to_string());
     let columns = vec![
-        text(&|_| Some(submission.to_owned())),
-        text(&|item| Some(item.id().to_string())),
-        text(&|_| fingerprint.map(|f| f.to_string())),
-        text(&|item| Some(item.uri.clone())),
-        number(&|item| i64::try_from(item.size_bytes).ok()),
-        text(&|item| Some(item.version.clone())),
-        number(&|item| item.hints.pixel_spacing_um.map(i64::from)),
-        number(&|item| item.hints.pixel_aspect_ppm.map(i64::from)),
-        text(&|item| item.hints.participant.clone()),
+        text(items, |_| of.map(|(submission, _)| submission)),
+        Arc::new(items.iter().map(id).collect::<StringArray>()),
+        text(items, |_| of.map(|(_, fingerprint)| fingerprint.as_str())),
+        text(items, |item| Some(&item.uri)),
+        number(|item| i64::try_from(item.size_bytes).ok()),
+        text(items, |item| Some(&item.version)),
+        number(|item| item.hints.pixel_spacing_um.map(i64::from)),
+        number(|item| item.hints.pixel_aspect_ppm.map(i64::from)),
+        text(items, |item| item.hints.participant.as_deref()),
     ];
     RecordBatch::try_new(Arc::clone(&MANIFEST), columns).map_err(Error::arrow("building a manifest"))
 }
@@ -464,13 +534,9 @@ fn items_of(batch: &RecordBatch) -> Result<Vec<Item>> {
 /// The 128 bits of ids; 0 for what is none.
 pub(crate) fn id_bits(array: &ArrayRef) -> Vec<u128> {
     match array.as_string_opt::<i32>() {
-        Some(ids) => ids.iter().map(|id| id.map_or(0, parse_bits)).collect(),
+        Some(ids) => ids.iter().map(|id| id.and_then(id_of_hex).unwrap_or(0)).collect(),
         None => vec![0; array.len()],
     }
-}
-
-fn parse_bits(id: &str) -> u128 {
-    ItemId::parse(id).and_then(|id| u128::from_str_radix(id.as_str(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -508,6 +574,34 @@ mod tests {
         assert_eq!(write(&lake.items(), list).await.unwrap(), submission, "sorted in memory it is the same submission");
         assert_eq!(lake.items().submissions().await.unwrap(), std::slice::from_ref(&submission));
         assert_eq!(lake.items().submission(&submission.submission).await.unwrap(), submission);
+    }
+
+    #[tokio::test]
+    async fn a_list_in_order_is_the_same_submission_and_so_is_one_nearly_in_order() {
+        let lake = lake().await;
+        let small = ItemManifests { run_items: 100, ..lake.items() };
+        let expected = write(&lake.items(), shuffled(350)).await.unwrap();
+        // told again, also across the end of a run and at its beginning
+        let mut in_order: Vec<Item> = (0..350).map(item).collect();
+        for at in [50, 99, 100, 200] {
+            in_order.insert(at, in_order[at].clone());
+        }
+        let mut one_late = in_order.clone();
+        let late = one_late.remove(10);
+        one_late.push(late);
+        for list in [in_order, one_late] {
+            assert_eq!(write(&small, list).await.unwrap(), expected);
+        }
+        let other = ItemManifests { run_items: 100, ..crate::tests::lake().await.items() };
+        let elsewhere = write(&other, (0..350).map(item).collect()).await.unwrap();
+        assert_eq!((elsewhere.submission, elsewhere.repeated), (expected.submission, 0), "written from runs in order");
+
+        let mut two_things: Vec<Item> = (0..350).map(item).collect();
+        two_things.insert(100, Item { version: "v0".to_owned(), ..item(100) });
+        let error = write(&small, two_things).await.unwrap_err();
+        assert!(error.to_string().contains("place 101 of the sorted list is named twice"), "{error}");
+        let left: Vec<_> = lake.location().store.list(Some(&lake.paths().items())).try_collect().await.unwrap();
+        assert_eq!(left.len(), 2, "one part and the marker: {left:?}");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use crate::pending::{OpenItems, Wanted};
 use crate::session::{LakeSession, SessionOptions};
 use crate::table::LakeTable;
 use domain::{FailReason, Fingerprint, Reason};
+use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
 /// An open lake. Cheap to clone; each use reads the newest version.
@@ -69,6 +70,17 @@ impl Lake {
     /// A writer of the tables. It reads all keys once; use one for many batches.
     pub async fn committer(&self) -> Result<Committer> {
         Committer::open(&self.location, &self.paths).await
+    }
+
+    /// The files of both tables at their newest versions, with their sizes in bytes.
+    pub async fn files(&self) -> Result<Vec<(Path, u64)>> {
+        let mut files = Vec::new();
+        for table in [Table::Results, Table::Instances] {
+            let open = LakeTable::open(&self.location, &self.paths, table).await?;
+            let open = open.ok_or_else(|| Error::NotALake { address: self.location.url.to_string() })?;
+            files.extend(open.files()?.into_values().map(|file| (file.path, file.size)));
+        }
+        Ok(files)
     }
 
     /// The evidence behind the rows.

@@ -1,5 +1,7 @@
 //! The lake: tables of outcomes, the evidence behind them, and SQL over both.
 
+mod aggregate;
+mod apart;
 mod artifact;
 mod census;
 mod codebook;
@@ -11,6 +13,7 @@ mod evidence;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
+mod fingerprints;
 mod item_outcome;
 mod items;
 mod keys;
@@ -36,6 +39,10 @@ mod tests;
 mod tolerance;
 mod views;
 
+pub use aggregate::{
+    AggregateSession, COHORTS_MAX, Door, Function, MEMBERS_MAX, Policy, Population, Role, RoleName, Roles, STRATA_MAX,
+    Stratum, VALUES_MAX,
+};
 pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactPut, Artifacts};
 pub use census::Tally;
 pub use codebook::{TableEntry, codebook};

@@ -1,22 +1,29 @@
 //! What the ledger says of the items of submissions, a chunk of items at a time.
 //!
-//! 2^21 ids are held and looked up in one pass over the ledger, so that memory is about 110 MB however long the lists and
-//! the ledger are. Several submissions share the passes.
+//! 2^22 ids are held and looked up in one pass over the ledger, so that memory is about 250 MB however long the lists and
+//! the ledger are. Several submissions share the passes. One core reads the ledger, another looks its rows up.
 
+use crate::apart::worked;
 use crate::datafile;
 use crate::error::{Error, Result};
 use crate::items::{ItemManifests, Submission, id_bits};
+use crate::keys::Directory;
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
-use crate::table::LakeTable;
+use crate::table::{ActiveFile, LakeTable};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use domain::Reason;
 use futures::TryStreamExt;
+use object_store::ObjectStore;
 use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Items looked up in one pass over the ledger.
-const CHUNK_ITEMS: usize = 1 << 21;
+const CHUNK_ITEMS: usize = 1 << 22;
+/// Batches of the ledger that are read ahead.
+const BATCHES_AHEAD: usize = 4;
 
 /// The newest outcome of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,12 +130,17 @@ impl<'a> Lookup<'a> {
         if !self.images.is_empty() {
             columns.push("image_id");
         }
-        for file in self.ledger.files()?.into_values() {
-            let mut batches = datafile::read(self.ledger.store(), &file.path, file.size, &columns).await?;
-            while let Some(batch) = batches.try_next().await? {
-                chunk.take_in(&batch, submissions, self.images)?;
+        chunk.directory = Directory::of(chunk.items.iter().map(|(id, _)| first_bits(*id)));
+        let (send, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        let files = self.ledger.files()?.into_values().collect();
+        let reading = worked("reading the ledger", read(Arc::clone(self.ledger.store()), files, columns, send));
+        let taking = async {
+            while let Some((ids, batch)) = batches.recv().await {
+                chunk.take_in(&ids, &batch, submissions, self.images)?;
             }
-        }
+            Ok::<(), Error>(())
+        };
+        futures::try_join!(reading, taking)?;
         for ((_, place), found) in chunk.items.iter().zip(&chunk.found) {
             tell(*place, found.as_ref());
         }
@@ -137,24 +149,58 @@ impl<'a> Lookup<'a> {
     }
 }
 
+/// Sends the rows of files with their ids.
+async fn read(
+    store: Arc<dyn ObjectStore>,
+    files: Vec<ActiveFile>,
+    columns: Vec<&'static str>,
+    to: mpsc::Sender<(Vec<u128>, RecordBatch)>,
+) -> Result<()> {
+    for file in files {
+        let mut batches = datafile::read(&store, &file.path, file.size, &columns).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let ids = id_bits(batch.column_by_name("item_id").ok_or_else(|| lacks("item_id"))?);
+            if to.send((ids, batch)).await.is_err() {
+                return Ok(()); // whoever took them has failed
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lacks(column: &str) -> Error {
+    Error::TableShape { table: "instances", problem: format!("a file has no {column}") }
+}
+
+/// The half of an id by which ids are found.
+fn first_bits(id: u128) -> u64 {
+    (id >> 64) as u64
+}
+
 #[derive(Default)]
 struct Chunk {
     /// Sorted before they are looked up. An item of several submissions stands here several times.
     items: Vec<(u128, Place)>,
+    /// Of the ids in `items`.
+    directory: Directory,
     /// By position in `items`.
     found: Vec<Option<Found>>,
 }
 
 impl Chunk {
-    fn take_in(&mut self, batch: &RecordBatch, submissions: &[Submission], images: &HashSet<u128>) -> Result<()> {
-        let lacks = |name: &str| Error::TableShape { table: "instances", problem: format!("a file has no {name}") };
+    fn take_in(
+        &mut self,
+        ids: &[u128],
+        batch: &RecordBatch,
+        submissions: &[Submission],
+        images: &HashSet<u128>,
+    ) -> Result<()> {
         let text = |name: &str| -> Result<&StringArray> {
             batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>()).ok_or_else(|| lacks(name))
         };
         let number = |name: &str| {
             batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()).ok_or_else(|| lacks(name))
         };
-        let ids = id_bits(batch.column_by_name("item_id").ok_or_else(|| lacks("item_id"))?);
         let (fingerprints, status, reason) = (text("fingerprint")?, text("status")?, text("fail_reason")?);
         let (revisions, attempts) = (number("revision")?, number("attempt")?);
         let scored_at = batch
@@ -162,11 +208,12 @@ impl Chunk {
             .and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>())
             .ok_or_else(|| lacks("scored_at"))?;
         let image_ids = batch.column_by_name("image_id").map(id_bits);
-        for (row, id) in ids.into_iter().enumerate() {
-            let first = self.items.partition_point(|entry| entry.0 < id);
-            for at in first..self.items.len() {
+        for (row, id) in ids.iter().enumerate() {
+            let near = self.directory.around(first_bits(*id));
+            let first = near.start + self.items[near.clone()].partition_point(|entry| entry.0 < *id);
+            for at in first..near.end {
                 let (item, place) = self.items[at];
-                if item != id {
+                if item != *id {
                     break;
                 }
                 let wanted = submissions[place.submission as usize].fingerprint.as_str();

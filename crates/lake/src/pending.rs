@@ -2,7 +2,7 @@
 //!
 //! The ledger is compared with the ids of the submission (see `lookup`), which leaves one bit an item and eight bytes for
 //! each that is tried again; only then are the items themselves read, and only those that are open come out. So memory is
-//! about 110 MB and a bit an item however long the list is, and nothing but the lake is read.
+//! about 250 MB and a bit an item however long the list is, and nothing but the lake is read.
 
 use crate::error::Result;
 use crate::items::{ItemManifests, Submission};

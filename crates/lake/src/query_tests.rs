@@ -76,7 +76,7 @@ async fn a_wrong_name_says_what_there_is() {
 #[tokio::test]
 async fn a_query_beyond_its_memory_says_so() {
     let lake = lake().await;
-    let options = SessionOptions { memory_mib: 1, threads: 1, sources: false };
+    let options = SessionOptions { memory_mib: 1, threads: 1, ..SessionOptions::default() };
     let session = lake.session(options).await.unwrap();
     let sql = "SELECT max(array_length(a)) FROM (SELECT array_agg(value) AS a FROM range(2000000))";
     let error = session.collect(sql).await.unwrap_err();
@@ -200,4 +200,72 @@ async fn sources_are_there_only_when_asked_for() {
     let all = plain.collect("SELECT table_name, column_name FROM information_schema.columns").await.unwrap();
     let all = arrow::util::pretty::pretty_format_batches(&all).unwrap().to_string();
     assert!(all.contains("aac24_total") && !all.contains("uri"), "no table shows where files are");
+}
+
+#[tokio::test]
+async fn a_statistic_never_mixes_fingerprints_unseen() {
+    let under = |number: u64, name: &str| {
+        let mut record = scored(number, [1; 8]);
+        record.fingerprint = fingerprint(name);
+        record.outcome = Outcome::Scored { reading: Box::new(reading(number, &record.fingerprint, [Some(1); 8])) };
+        record
+    };
+    let one = filled(vec![under(1, "f"), under(2, "f")]).await;
+    assert_eq!(number(&one, "SELECT CAST(aac_mean(aac_hist(aac24_total))['n'] AS BIGINT) FROM readings").await, 2);
+
+    let both = filled(vec![under(1, "f"), under(2, "g"), under(3, "g")]).await;
+    let g = fingerprint("g");
+    let n = "CAST(aac_mean(aac_hist(aac24_total))['n'] AS BIGINT)";
+    for sql in [
+        format!("SELECT {n} FROM readings"),
+        format!("SELECT {n} FROM latest_by_scored_at"),
+        format!("SELECT {n} FROM readings WHERE fingerprint = '{g}' OR sex IS NULL"),
+        format!("SELECT {n} FROM readings a JOIN readings b USING (item_id) WHERE a.fingerprint = '{g}'")
+            .replace("aac24_total", "b.aac24_total"),
+        "SELECT aac_hist(aac24_total) OVER (ORDER BY item_id) FROM readings".to_owned(),
+        "SELECT 1 WHERE (SELECT median_survival(aac24_total, true)['n'] FROM results) > 0".to_owned(),
+        "SELECT km(aac24_total, true) FROM results".to_owned(),
+    ] {
+        let said = refusal(&both, &sql).await;
+        assert!(said.contains("fingerprint = '") && said.contains(&g.to_string()), "{sql}: {said}");
+    }
+    assert_eq!(number(&both, &format!("SELECT {n} FROM readings WHERE fingerprint = '{g}'")).await, 2);
+    let alone =
+        format!("SELECT {n} FROM (SELECT * FROM readings WHERE sex IS NULL OR true) r WHERE '{g}' = r.fingerprint");
+    assert_eq!(number(&both, &alone).await, 2);
+    let each = format!("SELECT sum(n) FROM (SELECT fingerprint, {n} AS n FROM readings GROUP BY fingerprint)");
+    assert_eq!(number(&both, &each).await, 3);
+    assert_eq!(number(&both, "SELECT count(aac24_total) FROM readings").await, 3, "a count is no statistic of ours");
+    let told = SessionOptions { mixed_fingerprints: true, ..SessionOptions::default() };
+    let batches = both.session(told).await.unwrap().collect(&format!("SELECT {n} FROM readings")).await.unwrap();
+    assert!(arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string().contains("| 3 "));
+}
+
+#[tokio::test]
+async fn the_flow_counts_every_item_once_and_then_participants() {
+    let mut open = scored(2, [0; 8]);
+    open.outcome = Outcome::Scored { reading: Box::new(reading(2, &fingerprint("f"), [None; 8])) };
+    let records =
+        vec![scored(1, [1; 8]), open, excluded(3, ExcludeReason::WrongView), failed(4, FailReason::Truncated)];
+    let lake = filled(records).await;
+    let items = stream::iter([1, 2, 3, 4, 5].map(|n| Ok::<_, Error>(item(n))));
+    lake.items().write(&fingerprint("f"), items).await.unwrap();
+    let shown = text(&lake, "SELECT step, n FROM flow ORDER BY place, step").await;
+    let lines: Vec<String> = shown
+        .lines()
+        .filter(|l| l.starts_with("| "))
+        .skip(1)
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "| items received | 5 |",
+        "| failed: truncated | 1 |",
+        "| excluded: wrong_view | 1 |",
+        "| pending | 1 |",
+        "| scored | 2 |",
+        "| participants with a primary image | 2 |",
+        "| participants with a known category | 1 |",
+        "| participants with all segments assessed | 1 |",
+    ];
+    assert_eq!(lines, expected, "{shown}");
 }

@@ -10,9 +10,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, SchemaRef, TimestampMicrosecondType};
 use domain::outcome::Outcome;
+use domain::reading::SegmentReading;
 use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
 use domain::{Extent, Fingerprint, ImageId, InstanceFacts, ItemId, Reading, Segment, SegmentGrade};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,44 +86,55 @@ pub(crate) fn check(record: &OutcomeRecord) -> Result<(), Refusal> {
     }
 }
 
+/// How the cell of a column comes from a record.
+type Fill<S> = Box<dyn Fn(&OutcomeRecord, &S) -> Cell + Send + Sync>;
+
+/// The columns of a table with how each is filled: names are looked up once, not for every row.
+static INSTANCE_CELLS: LazyLock<Vec<Fill<InstanceFacts>>> =
+    LazyLock::new(|| columns(Table::Instances).iter().map(|column| instance_cell(&column.name)).collect());
+static RESULT_CELLS: LazyLock<Vec<Fill<Reading>>> =
+    LazyLock::new(|| columns(Table::Results).iter().map(|column| result_cell(&column.name)).collect());
+
 /// The row of `instances`, with revision 0.
 pub(crate) fn instance_row(record: &OutcomeRecord) -> Row {
-    let facts = &record.facts;
-    columns(Table::Instances)
-        .iter()
-        .map(|column| match &*column.name {
-            "item_id" => Cell::Text(record.item_id.to_string()),
-            "fingerprint" => Cell::Text(record.fingerprint.to_string()),
-            "revision" => Cell::Integer(0),
-            "submission" => Cell::Text(record.submission_id.clone()),
-            "attempt" => Cell::integer(Some(record.attempt)),
-            "status" => Cell::Text(record.outcome.status().to_owned()),
-            "fail_reason" => Cell::text(record.outcome.reason()),
-            "image_id" => Cell::text(record.image_id.as_ref().map(|id| id.as_str())),
-            "pipeline" => Cell::Text(record.pipeline.clone()),
-            "participant_id" => Cell::text(facts.participant_id.as_deref()),
-            "study_id" => Cell::text(facts.study_id.as_deref()),
-            "series_id" => Cell::text(facts.series_id.as_deref()),
-            "sop_id" => Cell::text(facts.sop_id.as_deref()),
-            "key_name" => Cell::text(facts.key_name.as_deref()),
-            "site_id" => Cell::text(facts.site_id.as_deref()),
-            "modality" => Cell::text(facts.modality.as_deref()),
-            "body_part" => Cell::text(facts.body_part.as_deref()),
-            "view_position" => Cell::text(facts.view_position.as_deref()),
-            "scanner_maker" => Cell::text(facts.scanner_maker.as_deref()),
-            "scanner_model" => Cell::text(facts.scanner_model.as_deref()),
-            "image_date" => facts.image_date.as_deref().and_then(days_since_1970).map_or(Cell::Null, Cell::Date),
-            "sex" => Cell::text(facts.sex.as_deref()),
-            "age_years" => Cell::integer(facts.age_years),
-            "rows_px" => Cell::integer(facts.rows_px),
-            "columns_px" => Cell::integer(facts.columns_px),
-            "transfer_syntax" => Cell::text(facts.transfer_syntax.as_deref()),
-            "burned_in" => facts.burned_in_annotation.map_or(Cell::Null, Cell::Boolean),
-            "artifact_key" => Cell::text(record.artifact_key.as_deref()),
-            "scored_at" => Cell::Instant(record.scored_at_us),
-            other => unreachable!("column {other} of instances has a value here"),
-        })
-        .collect()
+    INSTANCE_CELLS.iter().map(|cell| cell(record, &record.facts)).collect()
+}
+
+fn instance_cell(column: &str) -> Fill<InstanceFacts> {
+    match column {
+        "item_id" => Box::new(|record, _| Cell::Text(record.item_id.to_string())),
+        "fingerprint" => Box::new(|record, _| Cell::Text(record.fingerprint.to_string())),
+        "revision" => Box::new(|_, _| Cell::Integer(0)),
+        "submission" => Box::new(|record, _| Cell::Text(record.submission_id.clone())),
+        "attempt" => Box::new(|record, _| Cell::integer(Some(record.attempt))),
+        "status" => Box::new(|record, _| Cell::Text(record.outcome.status().to_owned())),
+        "fail_reason" => Box::new(|record, _| Cell::text(record.outcome.reason())),
+        "image_id" => Box::new(|record, _| Cell::text(record.image_id.as_ref().map(|id| id.as_str()))),
+        "pipeline" => Box::new(|record, _| Cell::Text(record.pipeline.clone())),
+        "participant_id" => Box::new(|_, facts| Cell::text(facts.participant_id.as_deref())),
+        "study_id" => Box::new(|_, facts| Cell::text(facts.study_id.as_deref())),
+        "series_id" => Box::new(|_, facts| Cell::text(facts.series_id.as_deref())),
+        "sop_id" => Box::new(|_, facts| Cell::text(facts.sop_id.as_deref())),
+        "key_name" => Box::new(|_, facts| Cell::text(facts.key_name.as_deref())),
+        "site_id" => Box::new(|_, facts| Cell::text(facts.site_id.as_deref())),
+        "modality" => Box::new(|_, facts| Cell::text(facts.modality.as_deref())),
+        "body_part" => Box::new(|_, facts| Cell::text(facts.body_part.as_deref())),
+        "view_position" => Box::new(|_, facts| Cell::text(facts.view_position.as_deref())),
+        "scanner_maker" => Box::new(|_, facts| Cell::text(facts.scanner_maker.as_deref())),
+        "scanner_model" => Box::new(|_, facts| Cell::text(facts.scanner_model.as_deref())),
+        "image_date" => {
+            Box::new(|_, facts| facts.image_date.as_deref().and_then(days_since_1970).map_or(Cell::Null, Cell::Date))
+        }
+        "sex" => Box::new(|_, facts| Cell::text(facts.sex.as_deref())),
+        "age_years" => Box::new(|_, facts| Cell::integer(facts.age_years)),
+        "rows_px" => Box::new(|_, facts| Cell::integer(facts.rows_px)),
+        "columns_px" => Box::new(|_, facts| Cell::integer(facts.columns_px)),
+        "transfer_syntax" => Box::new(|_, facts| Cell::text(facts.transfer_syntax.as_deref())),
+        "burned_in" => Box::new(|_, facts| facts.burned_in_annotation.map_or(Cell::Null, Cell::Boolean)),
+        "artifact_key" => Box::new(|record, _| Cell::text(record.artifact_key.as_deref())),
+        "scored_at" => Box::new(|record, _| Cell::Instant(record.scored_at_us)),
+        other => unreachable!("column {other} of instances has a value here"),
+    }
 }
 
 /// The outcome behind a row of `instances`; `None` for a row that only a newer version understands.
@@ -195,58 +207,58 @@ fn day_of(days_since_1970: i32) -> Option<String> {
 /// The row of `results`, for a scored record.
 pub(crate) fn result_row(record: &OutcomeRecord) -> Option<Row> {
     let Outcome::Scored { reading } = &record.outcome else { return None };
-    let summary = &reading.summary;
-    let row = columns(Table::Results)
-        .iter()
-        .map(|column| match &*column.name {
-            "image_id" => Cell::Text(reading.image_id.to_string()),
-            "fingerprint" => Cell::Text(reading.fingerprint.to_string()),
-            "pipeline" => Cell::Text(reading.pipeline.clone()),
-            "scoring_rule" => Cell::Text(reading.rule.name().to_owned()),
-            "scoring_extent" => Cell::Text(extent_name(reading.extent).to_owned()),
-            "aac24_total" => Cell::integer(summary.aac24.total),
-            "aac_n_segments" => Cell::integer(Some(summary.aac24.n_segments)),
-            "aac24_min" => Cell::integer(Some(summary.aac24.min)),
-            "aac24_max" => Cell::integer(Some(summary.aac24.max)),
-            "aac8_total" => Cell::integer(summary.aac8_total),
-            "aac_levels" => Cell::integer(summary.affected_levels),
-            "aac_walls" => Cell::integer(summary.affected_walls),
-            "aac24_cat" => Cell::integer(summary.category.map(|c| c.code())),
-            "aac24_cat_label" => Cell::text(summary.category.map(|c| c.name())),
-            "aac_length_mm" => Cell::real(summary.length_mm),
-            "aac_length_pct" => Cell::real(summary.length_pct),
-            "confidence" => Cell::real(Some(summary.confidence)),
-            "level_confidence" => Cell::real(Some(summary.level_confidence)),
-            "quality_flags" => Cell::Text(flag_names(reading)),
-            "flag_review" => Cell::Boolean(summary.flag_review),
-            "artifact_schema" => Cell::integer(Some(reading.schema_version)),
-            "scored_at" => Cell::Instant(record.scored_at_us),
-            segment => segment_cell(reading, segment),
-        })
-        .collect();
-    Some(row)
+    Some(RESULT_CELLS.iter().map(|cell| cell(record, reading)).collect())
 }
 
-/// A cell of the columns `aac_l1_ant`, `aac_l1_ant_pct`, .. : all that are left.
-fn segment_cell(reading: &Reading, column: &str) -> Cell {
+fn result_cell(column: &str) -> Fill<Reading> {
+    match column {
+        "image_id" => Box::new(|_, reading| Cell::Text(reading.image_id.to_string())),
+        "fingerprint" => Box::new(|_, reading| Cell::Text(reading.fingerprint.to_string())),
+        "pipeline" => Box::new(|_, reading| Cell::Text(reading.pipeline.clone())),
+        "scoring_rule" => Box::new(|_, reading| Cell::Text(reading.rule.name().to_owned())),
+        "scoring_extent" => Box::new(|_, reading| Cell::Text(extent_name(reading.extent).to_owned())),
+        "aac24_total" => Box::new(|_, reading| Cell::integer(reading.summary.aac24.total)),
+        "aac_n_segments" => Box::new(|_, reading| Cell::integer(Some(reading.summary.aac24.n_segments))),
+        "aac24_min" => Box::new(|_, reading| Cell::integer(Some(reading.summary.aac24.min))),
+        "aac24_max" => Box::new(|_, reading| Cell::integer(Some(reading.summary.aac24.max))),
+        "aac8_total" => Box::new(|_, reading| Cell::integer(reading.summary.aac8_total)),
+        "aac_levels" => Box::new(|_, reading| Cell::integer(reading.summary.affected_levels)),
+        "aac_walls" => Box::new(|_, reading| Cell::integer(reading.summary.affected_walls)),
+        "aac24_cat" => Box::new(|_, reading| Cell::integer(reading.summary.category.map(|c| c.code()))),
+        "aac24_cat_label" => Box::new(|_, reading| Cell::text(reading.summary.category.map(|c| c.name()))),
+        "aac_length_mm" => Box::new(|_, reading| Cell::real(reading.summary.length_mm)),
+        "aac_length_pct" => Box::new(|_, reading| Cell::real(reading.summary.length_pct)),
+        "confidence" => Box::new(|_, reading| Cell::real(Some(reading.summary.confidence))),
+        "level_confidence" => Box::new(|_, reading| Cell::real(Some(reading.summary.level_confidence))),
+        "quality_flags" => Box::new(|_, reading| Cell::Text(flag_names(reading))),
+        "flag_review" => Box::new(|_, reading| Cell::Boolean(reading.summary.flag_review)),
+        "artifact_schema" => Box::new(|_, reading| Cell::integer(Some(reading.schema_version))),
+        "scored_at" => Box::new(|record, _| Cell::Instant(record.scored_at_us)),
+        segment => segment_cell(segment),
+    }
+}
+
+/// The columns `aac_l1_ant`, `aac_l1_ant_pct`, .. : all that are left.
+fn segment_cell(column: &str) -> Fill<Reading> {
     let (segment, detail) = Segment::all()
         .into_iter()
         .find_map(|segment| Some((segment, column.strip_prefix(segment.column().as_str())?)))
         .unwrap_or_else(|| unreachable!("column {column} of results has a value"));
-    let Some(read) = reading.segments.iter().find(|s| s.level == segment.level && s.wall == segment.wall) else {
-        return Cell::Null;
-    };
-    match detail {
-        "" => Cell::integer(read.grade.grade().map(|g| g.value())),
-        "_pct" => Cell::real(read.length_pct),
-        "_mm" => Cell::real(read.length_mm),
-        "_conf" => Cell::real(Some(read.confidence)),
-        "_na" => match read.grade {
+    let cell: fn(&SegmentReading) -> Cell = match detail {
+        "" => |read| Cell::integer(read.grade.grade().map(|g| g.value())),
+        "_pct" => |read| Cell::real(read.length_pct),
+        "_mm" => |read| Cell::real(read.length_mm),
+        "_conf" => |read| Cell::real(Some(read.confidence)),
+        "_na" => |read| match read.grade {
             SegmentGrade::Assessed(_) => Cell::Null,
             SegmentGrade::NotAssessable(why) => Cell::Text(not_assessable_name(why).to_owned()),
         },
         other => unreachable!("detail {other} of a segment has a value"),
-    }
+    };
+    Box::new(move |_, reading| {
+        let read = reading.segments.iter().find(|s| s.level == segment.level && s.wall == segment.wall);
+        read.map_or(Cell::Null, cell)
+    })
 }
 
 fn not_assessable_name(why: domain::grade::NotAssessable) -> &'static str {
@@ -287,11 +299,14 @@ pub(crate) fn batch(table: Table, schema: &SchemaRef, rows: &[Row]) -> Result<Re
 
 fn array(column: &Column, at: usize, rows: &[Row]) -> ArrayRef {
     macro_rules! build {
-        ($builder:expr, $variant:ident) => {{
+        ($builder:expr, $variant:ident) => {
+            build!($builder, $variant, Clone::clone)
+        };
+        ($builder:expr, $variant:ident, $given:expr) => {{
             let mut builder = $builder;
             for row in rows {
                 match &row[at] {
-                    Cell::$variant(value) => builder.append_value(value.clone()),
+                    Cell::$variant(value) => builder.append_value($given(value)),
                     _ => builder.append_null(),
                 }
             }
@@ -299,7 +314,7 @@ fn array(column: &Column, at: usize, rows: &[Row]) -> ArrayRef {
         }};
     }
     match column.kind {
-        Kind::Text => build!(StringBuilder::new(), Text),
+        Kind::Text => build!(StringBuilder::new(), Text, String::as_str),
         Kind::Integer => build!(Int32Builder::with_capacity(rows.len()), Integer),
         Kind::Real => build!(Float64Builder::with_capacity(rows.len()), Real),
         Kind::Boolean => build!(BooleanBuilder::with_capacity(rows.len()), Boolean),
@@ -333,5 +348,28 @@ fn cell(kind: Kind, array: &ArrayRef, index: usize) -> Cell {
         Kind::Boolean => Cell::Boolean(array.as_boolean().value(index)),
         Kind::Date => Cell::Date(array.as_primitive::<Date32Type>().value(index)),
         Kind::Instant => Cell::Instant(array.as_primitive::<TimestampMicrosecondType>().value(index)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{grades, scored};
+    use domain::Point;
+    use domain::reading::WallLine;
+
+    #[test]
+    fn the_rows_of_a_record_need_no_evidence() {
+        let mut record = scored(7, grades(7));
+        let Outcome::Scored { reading } = &mut record.outcome else { panic!("it was scored") };
+        reading.midline = vec![Point::new(1.0, 2.0)];
+        reading.walls = vec![WallLine { wall: domain::Wall::Anterior, points: Vec::new(), sd_px: Vec::new() }];
+        let bare = record.clone().without_evidence();
+        assert_ne!(record, bare);
+        assert_eq!(result_row(&record), result_row(&bare));
+        assert_eq!(instance_row(&record), instance_row(&bare));
+        let grade = |segment: Segment| result_row(&bare).unwrap()[position(Table::Results, &segment.column())].clone();
+        let expected = grades(7).map(|grade| Cell::Integer(i32::from(grade)));
+        assert_eq!(Segment::all().map(grade), expected, "each segment in its own column");
     }
 }

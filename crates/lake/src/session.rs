@@ -3,6 +3,7 @@
 use crate::codebook::{TableEntry, codebook};
 use crate::error::{Error, Result};
 use crate::explain::explain;
+use crate::fingerprints;
 use crate::items::{ItemManifests, ledger_schema, sources_schema};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
@@ -31,12 +32,14 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Whether there is a table `sources` (submission, item_id, uri). File names may identify people.
     pub sources: bool,
+    /// Whether a statistic may gather readings of several fingerprints.
+    pub mixed_fingerprints: bool,
 }
 
 impl Default for SessionOptions {
-    /// 1 GiB, two threads, no sources.
+    /// 1 GiB, two threads, no sources, no mixture.
     fn default() -> Self {
-        SessionOptions { memory_mib: 1024, threads: 2, sources: false }
+        SessionOptions { memory_mib: 1024, threads: 2, sources: false, mixed_fingerprints: false }
     }
 }
 
@@ -49,6 +52,7 @@ pub struct LakeSession {
     context: SessionContext,
     memory_mib: usize,
     tables: Vec<&'static str>,
+    mixed_fingerprints: bool,
 }
 
 /// The rows of an answer, as they come.
@@ -58,6 +62,22 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn of(stream: SendableRecordBatchStream, memory_mib: usize) -> Answer {
+        Answer { stream, memory_mib }
+    }
+
+    /// All rows that are left.
+    ///
+    /// # Errors
+    /// As [`Answer::next`].
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
     /// Columns with their metadata (`label`, `unit`, `values`).
     pub fn schema(&self) -> SchemaRef {
         self.stream.schema()
@@ -84,7 +104,9 @@ impl LakeSession {
         let url = url::Url::parse(STORE_URL).expect("a valid url");
         context.register_object_store(&url, Arc::clone(&location.store));
 
-        let mut session = LakeSession { context, memory_mib: options.memory_mib, tables: Vec::new() };
+        let mixed_fingerprints = options.mixed_fingerprints;
+        let mut session =
+            LakeSession { context, memory_mib: options.memory_mib, tables: Vec::new(), mixed_fingerprints };
         session.register(location, paths, &options).await?;
         statistics::sql::register(&session.context).map_err(failed)?;
         session.tables.push(statistics::sql::LISTING);
@@ -164,7 +186,8 @@ impl LakeSession {
     /// Answers one statement.
     ///
     /// # Errors
-    /// [`Error::Query`] says what is wrong with the statement and which tables or columns there are.
+    /// [`Error::Query`] says what is wrong with the statement and which tables or columns there are, or that a statistic would mix
+    /// readings of several fingerprints.
     pub async fn query(&self, sql: &str) -> Result<Answer> {
         let frame = self.plan(sql).await?;
         let stream = frame.execute_stream().await.map_err(|e| explain(e, self.memory_mib, &self.tables))?;
@@ -173,12 +196,7 @@ impl LakeSession {
 
     /// All rows of an answer that is known to be small.
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        let mut answer = self.query(sql).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = answer.next().await? {
-            batches.push(batch);
-        }
-        Ok(batches)
+        self.query(sql).await?.collect().await
     }
 
     /// An error that a statement over this session's tables met, in words that help; for those who run statements on
@@ -189,7 +207,11 @@ impl LakeSession {
 
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let planned = self.context.sql_with_options(sql, LakeSession::read_only()).await;
-        planned.map_err(|error| explain(error, self.memory_mib, &self.tables))
+        let frame = planned.map_err(|error| explain(error, self.memory_mib, &self.tables))?;
+        if !self.mixed_fingerprints {
+            fingerprints::refuse_mixture(&self.context, frame.logical_plan()).await?;
+        }
+        Ok(frame)
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) struct LakeTable {
     root: Path,
     store: Arc<dyn ObjectStore>,
     delta: DeltaTable,
+    /// The table's version and the fence there, after a commit of ours: to read it anew means to read the log back to the last
+    /// checkpoint, each time.
+    fence: Option<(u64, i64)>,
 }
 
 impl LakeTable {
@@ -71,7 +74,8 @@ impl LakeTable {
             Err(DeltaTableError::NotATable(_)) => return Ok(None),
             Err(source) => return Err(Error::delta("opening a table of the lake")(source)),
         }
-        let table = LakeTable { table, root: paths.table(table), store: Arc::clone(&location.store), delta };
+        let table =
+            LakeTable { table, root: paths.table(table), store: Arc::clone(&location.store), delta, fence: None };
         table.check_shape()?;
         Ok(Some(table))
     }
@@ -192,18 +196,30 @@ impl LakeTable {
 
     /// Commits added rows on top of exactly the version at hand, behind the fence.
     pub(crate) async fn append(&mut self, file: ActiveFile, stats: serde_json::Value) -> Result<Attempt> {
-        let fence = self
-            .state()?
-            .transaction_version(&self.delta.log_store(), APPLICATION_ID)
-            .await
-            .map_err(Error::delta("reading the fence"))?
-            .unwrap_or(0)
-            + 1;
+        let read_version = self.version();
+        let fence = self.fence().await? + 1;
         let properties =
             CommitProperties::default().with_application_transaction(Transaction::new(APPLICATION_ID, fence));
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let add = self.add_action(&file, stats, true);
-        self.commit(vec![add], properties, operation, &file.path).await
+        let attempt = self.commit(vec![add], properties, operation, &file.path).await?;
+        // a landed commit that was found again only after reloading may lie below the newest version
+        self.fence = None;
+        if attempt == Attempt::Landed && self.version() == read_version + 1 {
+            self.fence = Some((self.version(), fence));
+        }
+        Ok(attempt)
+    }
+
+    /// The version of our application id at the table's version; 0 before the first commit of rows.
+    async fn fence(&self) -> Result<i64> {
+        if let Some((version, fence)) = self.fence
+            && version == self.version()
+        {
+            return Ok(fence);
+        }
+        let read = self.state()?.transaction_version(&self.delta.log_store(), APPLICATION_ID).await;
+        Ok(read.map_err(Error::delta("reading the fence"))?.unwrap_or(0))
     }
 
     /// Replaces files by one that holds the same rows.
@@ -222,7 +238,13 @@ impl LakeTable {
             .collect();
         actions.push(self.add_action(&new, stats, false));
         let operation = DeltaOperation::Optimize { predicate: None, target_size: new.size as i64 };
-        self.commit(actions, CommitProperties::default(), operation, &new.path).await
+        let read_version = self.version();
+        let attempt = self.commit(actions, CommitProperties::default(), operation, &new.path).await?;
+        // it has no fence of its own, so that the last one holds
+        let version = self.version();
+        let directly = attempt == Attempt::Landed && version == read_version + 1;
+        self.fence = self.fence.filter(|(at, _)| directly && *at == read_version).map(|(_, fence)| (version, fence));
+        Ok(attempt)
     }
 
     fn add_action(&self, file: &ActiveFile, stats: serde_json::Value, data_change: bool) -> Action {

@@ -173,12 +173,12 @@ async fn sweeping_leaves_what_is_in_use_and_what_was_replaced_just_now() {
     let lake = lake().await;
     let mut committer = lake.committer().await.unwrap();
     let mut compacted = 0;
-    for n in 0..8 {
+    for n in 0..16 {
         compacted += committer.commit(vec![scored(n, grades(n))]).await.unwrap().files_compacted;
     }
-    assert_eq!((compacted, committer.sweep().await.unwrap()), (16, 0));
-    assert_eq!(committer.commit(vec![scored(8, grades(8))]).await.unwrap().results_added, 1);
-    assert_eq!(number(&lake, "SELECT count(*) FROM readings").await, 9);
+    assert_eq!((compacted, committer.sweep().await.unwrap()), (32, 0));
+    assert_eq!(committer.commit(vec![scored(16, grades(16))]).await.unwrap().results_added, 1);
+    assert_eq!(number(&lake, "SELECT count(*) FROM readings").await, 17);
 }
 
 #[tokio::test]
@@ -186,21 +186,21 @@ async fn small_files_are_compacted_and_nothing_is_lost() {
     let lake = lake().await;
     let mut committer = lake.committer().await.unwrap();
     let mut compacted = 0;
-    for n in 0..18 {
+    for n in 0..34 {
         compacted += committer.commit(vec![scored(n, grades(n))]).await.unwrap().files_compacted;
     }
-    assert_eq!(compacted, 2 * 16);
-    assert_eq!(committer.rows(), (18, 18));
+    assert_eq!(compacted, 2 * 32);
+    assert_eq!(committer.rows(), (34, 34));
     let log = lake.paths().table(crate::paths::Table::Results).join("_delta_log").join("_last_checkpoint");
     object_store::ObjectStoreExt::head(&lake.location().store, &log).await.expect("a checkpoint was written");
 
     // A fresh committer reads the keys from the compacted files.
     let mut fresh = lake.committer().await.unwrap();
-    assert_eq!(fresh.rows(), (18, 18));
-    let again = fresh.commit((0..18).map(|n| scored(n, grades(n))).collect()).await.unwrap();
-    assert_eq!((again.duplicates, again.conflicts), (36, 0));
+    assert_eq!(fresh.rows(), (34, 34));
+    let again = fresh.commit((0..34).map(|n| scored(n, grades(n))).collect()).await.unwrap();
+    assert_eq!((again.duplicates, again.conflicts), (68, 0));
     assert_one_row_per_key(&lake).await;
-    let total: i64 = (0..18).flat_map(grades).map(i64::from).sum();
+    let total: i64 = (0..34).flat_map(grades).map(i64::from).sum();
     assert_eq!(number(&lake, "SELECT CAST(sum(aac24_total) AS BIGINT) FROM readings").await, total);
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn definition(table: &str) -> String {
         "ledger" => LEDGER.to_owned(),
         "latest_by_image_date" => LATEST_BY_IMAGE_DATE.to_owned(),
         "latest_by_scored_at" => LATEST_BY_SCORED_AT.to_owned(),
+        "flow" => FLOW.to_owned(),
         other => unreachable!("table {other} of the codebook has a definition"),
     }
 }
@@ -121,3 +122,18 @@ const LEDGER: &str = "
 SELECT m.submission, m.item_id, m.fingerprint, coalesce(i.status, 'pending') AS status, i.fail_reason, i.attempt, i.image_id
 FROM parts.items m
 LEFT JOIN parts.current_instances i ON m.item_id = i.item_id AND m.fingerprint = i.fingerprint";
+
+/// From items to participants, by fingerprint; each item under one reason.
+const FLOW: &str = "
+SELECT fingerprint, CAST(place AS INT) AS place, step, CAST(n AS INT) AS n FROM (
+    SELECT fingerprint, 0 AS place, 'items received' AS step, count(*) AS n FROM ledger GROUP BY fingerprint
+    UNION ALL
+    SELECT fingerprint, CASE status WHEN 'failed' THEN 1 WHEN 'excluded' THEN 2 ELSE 3 END,
+        CASE WHEN fail_reason IS NULL THEN status ELSE status || ': ' || fail_reason END, count(*)
+    FROM ledger GROUP BY fingerprint, status, fail_reason
+    UNION ALL
+    SELECT fingerprint, 5, 'participants with a primary image', count(*) FROM latest_by_image_date GROUP BY fingerprint
+    UNION ALL
+    SELECT fingerprint, 6, 'participants with a known category', count(aac24_cat) FROM latest_by_image_date GROUP BY fingerprint
+    UNION ALL
+    SELECT fingerprint, 7, 'participants with all segments assessed', count(aac24_total) FROM latest_by_image_date GROUP BY fingerprint)";

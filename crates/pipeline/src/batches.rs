@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::metrics::Metrics;
 use domain::{Fault, OutcomeRecord};
 use lake::{CommitReport, Committer};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout_at};
@@ -48,15 +49,16 @@ pub(crate) async fn gather<T>(first: T, from: &mut mpsc::Receiver<T>, limits: Ba
 /// Commits records; when this returns, their rows are durable, all but those that the report refuses.
 pub(crate) async fn commit(
     committer: &mut Committer,
-    records: Vec<OutcomeRecord>,
+    records: impl Into<Arc<Vec<OutcomeRecord>>>,
     metrics: &Metrics,
 ) -> Result<CommitReport> {
+    let records = records.into();
     let mut attempt = 1;
     loop {
         let began = Instant::now();
-        let error = match committer.commit(records.clone()).await {
+        let error = match committer.commit_shared(Arc::clone(&records)).await {
             Ok(report) => {
-                metrics.committed(records.len(), report.conflicts, began.elapsed());
+                metrics.committed(records.len(), &report, began.elapsed());
                 return Ok(report);
             }
             Err(error) => error,

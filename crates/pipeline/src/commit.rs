@@ -2,15 +2,16 @@
 //! nobody could do: a dead letter becomes a failed row, so that pending always ends.
 
 use crate::batches::{self, BatchLimits, gather};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, Message};
 use crate::metrics::Metrics;
 use crate::queue::topology::Lane;
-use crate::queue::{Broker, Delivery, Odd, Queue, Received, Receiver};
+use crate::queue::{Broker, Delivery, Odd, Queue, Received, Receiver, acknowledge_all};
 use crate::steps::NowUs;
 use domain::record::RECORD_SCHEMA_VERSION;
 use domain::{FailReason, InstanceFacts, Outcome, OutcomeRecord};
 use lake::{Committer, Lake, Refusal};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,11 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// Records that one commit takes when as many wait, however few a batch should have: each commit costs the same few
+/// milliseconds, or round trips to the store.
+const BEHIND_ROWS: usize = 4_000;
+/// So few messages are read sooner than a thread is woken.
+const WORTH_A_THREAD: usize = 64;
 /// Dead letters in hand at once.
 const DEAD_AHEAD: u16 = 64;
 /// Why a job is among the dead that the broker itself put there.
@@ -62,25 +68,38 @@ pub async fn commit(
     cancel: &CancellationToken,
 ) -> Result<CommitterReport> {
     let leave = cancel.child_token();
-    let rows = u16::try_from(options.batch.rows).unwrap_or(u16::MAX);
-    // twice the batch, so that the next one gathers while one is committed
-    let records: Queue<OutcomeRecord> = Queue::new(broker.clone(), Lane::Records);
-    let records = records.consume(rows.saturating_mul(2)).await?;
-    let dead: Queue<Job> = Queue::new(broker.clone(), Lane::JobsDead);
-    let dead = dead.consume(DEAD_AHEAD).await?;
+    let rows = options.batch.rows.max(BEHIND_ROWS);
+    // one batch is committed while the next is read and a third gathers
+    let ahead = u16::try_from(rows.saturating_mul(3)).unwrap_or(u16::MAX);
+    let lanes =
+        Lanes { records: Queue::new(broker.clone(), Lane::Records), dead: Queue::new(broker.clone(), Lane::JobsDead) };
+    let (records, dead) = (lanes.records.consume(ahead).await?, lanes.dead.consume(DEAD_AHEAD).await?);
     let committer = lake.committer().await?;
-    let (send, receive) = mpsc::channel(usize::from(rows) * 2);
+    let (send, unread) = mpsc::channel(rows);
+    let (ready, batches) = mpsc::channel(1);
     let fold = Fold { lake, committer, broker, options, leave: &leave, report: CommitterReport::default() };
-    let now_us = options.now_us.clone();
-    let from_dead = move |job: Job, delivery: &Delivery| failed_record(job, delivery, now_us());
-    let (records, dead, report) = futures::try_join!(
-        pump(records, send.clone(), &leave, |record, _| record),
-        pump(dead, send, &leave, from_dead),
-        fold.run(receive),
+    let (records, dead, (), report) = futures::try_join!(
+        pump(records, send.clone(), &leave, &options.metrics),
+        pump(dead, send, &leave, &options.metrics),
+        read_batches(unread, ready, lanes, options),
+        fold.run(batches),
     )?;
     // only now: dropping a consumer gives back what was not acknowledged
     drop((records, dead));
     Ok(report)
+}
+
+/// Where messages come from, and how they are read.
+#[derive(Clone)]
+struct Lanes {
+    records: Queue<OutcomeRecord>,
+    dead: Queue<Job>,
+}
+
+/// A message as it came.
+struct Unread {
+    lane: Lane,
+    delivery: Delivery,
 }
 
 /// What came from a lane. Few are held at once, and most are records.
@@ -95,27 +114,71 @@ enum InHand {
     Odd(Odd),
 }
 
-/// Carries messages from a lane to the fold until told to leave. Gives the receiver back, which keeps what is in hand.
+/// Carries messages from a lane until told to leave. Gives the receiver back, which keeps what is in hand.
 async fn pump<M: Message>(
     mut from: Receiver<M>,
-    to: mpsc::Sender<InHand>,
+    to: mpsc::Sender<Unread>,
     leave: &CancellationToken,
-    record_of: impl Fn(M, &Delivery) -> OutcomeRecord,
+    metrics: &Metrics,
 ) -> Result<Receiver<M>> {
-    let from_dead = from.lane() == Lane::JobsDead;
-    while let Some(received) = leave.run_until_cancelled(from.next()).await {
-        let in_hand = match received? {
-            Received::Message { message, delivery } => {
-                InHand::Record { record: record_of(message, &delivery), delivery, from_dead }
-            }
-            Received::Odd(odd) => InHand::Odd(odd),
-        };
-        if to.send(in_hand).await.is_err() {
+    let lane = from.lane();
+    while let Some(delivery) = leave.run_until_cancelled(from.next_unread()).await {
+        let delivery = delivery?;
+        metrics.delivered(lane, delivery.deliveries_before);
+        if to.send(Unread { lane, delivery }).await.is_err() {
             break;
         }
     }
     from.stop().await?;
     Ok(from)
+}
+
+/// Makes batches of what comes and reads them, all cores together, while the batch before is committed.
+async fn read_batches(
+    mut from: mpsc::Receiver<Unread>,
+    to: mpsc::Sender<Vec<InHand>>,
+    lanes: Lanes,
+    options: &CommitOptions,
+) -> Result<()> {
+    while let Some(first) = from.recv().await {
+        let mut batch = gather(first, &mut from, options.batch).await;
+        // More are waiting: a committer that has fallen behind makes fewer and larger commits.
+        while batch.len() < BEHIND_ROWS
+            && let Ok(next) = from.try_recv()
+        {
+            batch.push(next);
+        }
+        let (lanes, now_us) = (lanes.clone(), options.now_us.clone());
+        let read = move |unread: Unread| lanes.read(unread, || now_us());
+        let batch = if batch.len() < WORTH_A_THREAD {
+            batch.into_iter().map(read).collect()
+        } else {
+            let reading = tokio::task::spawn_blocking(move || batch.into_par_iter().map(read).collect::<Vec<_>>());
+            reading.await.map_err(|e| Error::caused(ErrorKind::Bug, "reading messages ended abnormally", e))?
+        };
+        if to.send(batch).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Lanes {
+    fn read(&self, unread: Unread, now_us: impl Fn() -> i64) -> InHand {
+        let Unread { lane, delivery } = unread;
+        if lane == Lane::JobsDead {
+            return match self.dead.read(delivery) {
+                Received::Message { message, delivery } => {
+                    InHand::Record { record: failed_record(message, &delivery, now_us()), delivery, from_dead: true }
+                }
+                Received::Odd(odd) => InHand::Odd(odd),
+            };
+        }
+        match self.records.read(delivery) {
+            Received::Message { message: record, delivery } => InHand::Record { record, delivery, from_dead: false },
+            Received::Odd(odd) => InHand::Odd(odd),
+        }
+    }
 }
 
 /// The row of a job that nobody could do.
@@ -147,23 +210,22 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    async fn run(mut self, mut from: mpsc::Receiver<InHand>) -> Result<CommitterReport> {
+    async fn run(mut self, mut from: mpsc::Receiver<Vec<InHand>>) -> Result<CommitterReport> {
         let mut missing = self.missing().await?;
         loop {
             if missing == Some(0) {
                 self.leave.cancel();
             }
-            let first = match missing {
-                // look again after a quiet time: another committer may have finished it
-                Some(_) if !self.leave.is_cancelled() => timeout(self.options.batch.age, from.recv()).await,
+            let batch = match missing {
+                // look again after a quiet time, in which no batch grew old either: another committer may have finished it
+                Some(_) if !self.leave.is_cancelled() => timeout(self.options.batch.age * 2, from.recv()).await,
                 _ => Ok(from.recv().await),
             };
-            let Ok(first) = first else {
+            let Ok(batch) = batch else {
                 missing = self.missing().await?;
                 continue;
             };
-            let Some(first) = first else { break };
-            let batch = gather(first, &mut from, self.options.batch).await;
+            let Some(batch) = batch else { break };
             let added = self.fold(batch).await?;
             // counting goes through the whole ledger, so that it waits until the end seems near
             missing = match missing.map(|m| m.saturating_sub(added)) {
@@ -194,7 +256,7 @@ impl Fold<'_> {
                         record = self.lake.artifacts().put_outcome(record).await?;
                         self.report.dead_letters += 1;
                     }
-                    deliveries.push((key(&record), delivery));
+                    deliveries.push(delivery);
                     records.push(record);
                 }
                 InHand::Odd(odd) => {
@@ -206,17 +268,19 @@ impl Fold<'_> {
         if records.is_empty() {
             return Ok(0);
         }
-        let done = batches::commit(&mut self.committer, records, &self.options.metrics).await?;
+        let records = Arc::new(records);
+        let done = batches::commit(&mut self.committer, Arc::clone(&records), &self.options.metrics).await?;
         self.report.commits += 1;
         self.report.records += deliveries.len() as u64;
         self.report.results_added += done.results_added as u64;
         self.report.instances_added += done.instances_added as u64;
         self.report.duplicates += done.duplicates as u64;
         self.report.conflicts += done.conflicts as u64;
-        for (key_of_delivery, delivery) in deliveries {
-            let refusal = done.refused.iter().find(|(record, _)| key(record) == key_of_delivery).map(|(_, why)| *why);
+        let mut folded = Vec::with_capacity(deliveries.len());
+        for (record, delivery) in records.iter().zip(deliveries) {
+            let refusal = done.refused.iter().find(|(refused, _)| key(refused) == key(record)).map(|(_, why)| *why);
             let Some(why) = refusal else {
-                settled(delivery.receipt.acknowledge().await)?;
+                folded.push(delivery);
                 continue;
             };
             self.report.put_aside += 1;
@@ -226,6 +290,9 @@ impl Fold<'_> {
             };
             settled(delivery.move_to(self.broker.as_ref(), lane, reason).await)?;
         }
+        // Batches are folded in the order in which their messages came, and what was put aside has been settled: all that came
+        // before the last one is done.
+        acknowledge_all(folded).await?;
         Ok(done.instances_added as u64)
     }
 }
@@ -239,8 +306,8 @@ fn settled(result: Result<()>) -> Result<()> {
 }
 
 /// What tells the records of one batch apart.
-fn key(record: &OutcomeRecord) -> (domain::ItemId, domain::Fingerprint, u32, &'static str) {
-    (record.item_id.clone(), record.fingerprint.clone(), record.attempt, record.outcome.status())
+fn key(record: &OutcomeRecord) -> (&domain::ItemId, &domain::Fingerprint, u32, &'static str) {
+    (&record.item_id, &record.fingerprint, record.attempt, record.outcome.status())
 }
 
 /// Depth of every lane, for metrics.

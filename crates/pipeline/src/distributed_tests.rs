@@ -9,13 +9,13 @@ use crate::progress::Progress;
 use crate::queue::amqp::AmqpBroker;
 use crate::queue::memory::MemoryBroker;
 use crate::queue::topology::{DELIVERY_LIMIT, Lane};
-use crate::queue::{Broker, Queue};
+use crate::queue::{Broker, Queue, Received};
 use crate::run::{ScoreOptions, score};
 use crate::steps::Steps;
 use crate::submit::{SubmitOptions, SubmitReport, submit};
 use crate::testing::{Shows, Study, amqp_settings, broker_of_the_harness, lake, picture, rows, sql, table};
 use crate::worker::{WorkReport, WorkerOptions, work};
-use domain::Fault;
+use domain::{Fault, Outcome, OutcomeRecord};
 use inference::ErrorKind as StageErrorKind;
 use lake::Lake;
 use std::sync::Arc;
@@ -200,6 +200,30 @@ async fn work_and_die_at(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>, n
             panic!("a worker ends only when told: {ended:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_record_carries_what_rows_are_made_of_and_the_artifact_the_evidence() {
+    let study = Study::with_spines(1);
+    let (lake, broker): (Lake, Arc<dyn Broker>) = (lake().await, Arc::new(MemoryBroker::default()));
+    submitted(&study, &lake, &broker).await;
+    let cancel = CancellationToken::new();
+    let told = async {
+        let records: Queue<OutcomeRecord> = Queue::new(broker.clone(), Lane::Records);
+        let told = records.consume(1).await.unwrap().next().await.unwrap();
+        cancel.cancel();
+        told
+    };
+    let steps = study.steps(&lake);
+    let (worked, told) = tokio::join!(work(&steps, broker.clone(), WorkerOptions::default(), &cancel), told);
+    assert_eq!(worked.unwrap().acknowledged, 1);
+    let Received::Message { message: record, .. } = told else { panic!("no record: {told:?}") };
+    let image = record.image_id.clone().unwrap();
+    let evidence = lake.artifacts().get(&record.fingerprint, &image).await.unwrap().unwrap();
+    assert_eq!((evidence.corners.len(), evidence.walls.len()), (26, 2));
+    let whole = OutcomeRecord { outcome: Outcome::Scored { reading: Box::new(evidence) }, ..record.clone() };
+    assert_ne!(record, whole);
+    assert_eq!(record, whole.without_evidence());
 }
 
 #[tokio::test]

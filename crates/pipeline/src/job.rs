@@ -48,6 +48,9 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
         Ok(bytes.into())
     }
 
+    /// Version that the message says it has.
+    fn schema_version(&self) -> u32;
+
     /// # Errors
     /// [`ErrorKind::NewerMessage`] when the schema is newer than ours, [`ErrorKind::Message`] when it is not what it says.
     fn decode(bytes: &[u8]) -> Result<Self> {
@@ -56,13 +59,13 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
             schema_version: u32,
         }
         check_size::<Self>(bytes.len())?;
-        // serde's own message would quote what it found, so that only the place is told
-        let wrong = |e: serde_json::Error| {
-            let what = format!("a {} is not valid at byte {} of line {}", Self::NAME, e.column(), e.line());
-            Error::new(ErrorKind::Message, what)
+        // read once: only what cannot be read is looked at again, since a newer message may be of another form
+        let read = serde_json::from_slice::<Self>(bytes);
+        let found = match &read {
+            Ok(message) => Some(message.schema_version()),
+            Err(_) => serde_json::from_slice::<Version>(bytes).ok().map(|version| version.schema_version),
         };
-        let found = serde_json::from_slice::<Version>(bytes).map_err(wrong)?.schema_version;
-        if found > Self::SCHEMA_VERSION {
+        if let Some(found) = found.filter(|found| *found > Self::SCHEMA_VERSION) {
             let what = format!(
                 "a {} of schema {found} is newer than this program, which knows {}; upgrade this role",
                 Self::NAME,
@@ -70,7 +73,11 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
             );
             return Err(Error::new(ErrorKind::NewerMessage, what));
         }
-        serde_json::from_slice(bytes).map_err(wrong)
+        // serde's own message would quote what it found, so that only the place is told
+        read.map_err(|e| {
+            let what = format!("a {} is not valid at byte {} of line {}", Self::NAME, e.column(), e.line());
+            Error::new(ErrorKind::Message, what)
+        })
     }
 }
 
@@ -86,12 +93,20 @@ impl Message for Job {
     const NAME: &'static str = "job";
     const SCHEMA_VERSION: u32 = JOB_SCHEMA_VERSION;
     const MAX_BYTES: usize = MAX_JOB_BYTES;
+
+    fn schema_version(&self) -> u32 {
+        self.schema_version
+    }
 }
 
 impl Message for OutcomeRecord {
     const NAME: &'static str = "outcome record";
     const SCHEMA_VERSION: u32 = RECORD_SCHEMA_VERSION;
     const MAX_BYTES: usize = MAX_RECORD_BYTES;
+
+    fn schema_version(&self) -> u32 {
+        self.schema_version
+    }
 }
 
 #[cfg(test)]

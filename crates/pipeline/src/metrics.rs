@@ -3,6 +3,7 @@
 
 use crate::queue::topology::Lane;
 use domain::{ExcludeReason, FailReason, Fault, Outcome};
+use lake::CommitReport;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -93,6 +94,9 @@ pub struct Metrics {
     commit_seconds: Histogram,
     conflicts: IntCounter,
     lane_depth: IntGaugeVec,
+    broker_connected: IntGauge,
+    redelivered: IntCounterVec,
+    duplicates: IntCounter,
 }
 
 impl Metrics {
@@ -139,6 +143,17 @@ impl Metrics {
         let jobs = counters("aortica_jobs_total", "job messages by what became of them", &["fate"])?;
         JobFate::ALL.iter().for_each(|fate| drop(jobs.with_label_values(&[fate.name()])));
         Step::ALL.iter().for_each(|step| drop(steps.with_label_values(&[step.name()])));
+        let broker_connected =
+            IntGauge::new("aortica_broker_connected", "1 when the broker last answered, 0 while it is away")?;
+        registry.register(Box::new(broker_connected.clone()))?;
+        let redelivered = counters(
+            "aortica_redelivered_total",
+            "messages that came again: their reader died or lost its connection",
+            &["lane"],
+        )?;
+        for lane in [Lane::Jobs, Lane::JobsDead, Lane::Records] {
+            redelivered.with_label_values(&[lane.name()]);
+        }
         Ok(Metrics {
             items,
             steps,
@@ -152,6 +167,9 @@ impl Metrics {
             commit_seconds: histogram("aortica_commit_seconds", "time of one commit", SECONDS)?,
             conflicts: counter("aortica_conflicts_total", "second results that differed from the row in the lake")?,
             lane_depth,
+            broker_connected,
+            redelivered,
+            duplicates: counter("aortica_commit_duplicates_total", "rows of records that a table had already")?,
         })
     }
 
@@ -188,10 +206,23 @@ impl Metrics {
         self.jobs_published.inc();
     }
 
-    pub(crate) fn committed(&self, records: usize, conflicts: usize, took: Duration) {
+    pub(crate) fn committed(&self, records: usize, report: &CommitReport, took: Duration) {
         self.commit_rows.observe(records as f64);
         self.commit_seconds.observe(took.as_secs_f64());
-        self.conflicts.inc_by(conflicts as u64);
+        self.conflicts.inc_by(report.conflicts as u64);
+        self.duplicates.inc_by(report.duplicates as u64);
+    }
+
+    /// Whether the broker was there when it was last tried.
+    pub(crate) fn broker_connected(&self, connected: bool) {
+        self.broker_connected.set(connected.into());
+    }
+
+    /// Counts a message that was delivered before.
+    pub(crate) fn delivered(&self, lane: Lane, deliveries_before: u32) {
+        if deliveries_before > 0 {
+            self.redelivered.with_label_values(&[lane.name()]).inc();
+        }
     }
 
     pub(crate) fn depth(&self, lane: Lane, messages: u64) {

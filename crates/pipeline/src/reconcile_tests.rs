@@ -106,7 +106,7 @@ async fn records_that_were_lost_become_rows_without_reading_an_image_again() {
     let found: Submission = bench.lake.items().submission(&submission).await.unwrap();
     for item in bench.lake.items().read(&found).await.unwrap().try_collect::<Vec<_>>().await.unwrap() {
         // a worker did its part, and the broker lost the record
-        let errand = crate::steps::Errand { submission: &submission, attempt: 1 };
+        let errand = crate::steps::Errand { submission: &submission, attempt: 1, denied_waits: false };
         steps.read(&item, errand).await.unwrap();
     }
     let bench = Bench { broker: Arc::new(MemoryBroker::default()), ..bench };

@@ -212,7 +212,7 @@ impl Run<'_> {
             Ok(work) => work,
             Err(error) => return Walked::Fatal(error.into()),
         };
-        let errand = Errand { submission: &self.submission.submission, attempt };
+        let errand = Errand { submission: &self.submission.submission, attempt, denied_waits: false };
         let mut wait = self.options.retry_wait;
         for left in (0..TRIES).rev() {
             let error = match self.steps.read(&item, errand).await {
@@ -264,12 +264,15 @@ impl Run<'_> {
     }
 }
 
-/// An error with its causes in one line.
+/// An error with its causes in one line. Some libraries put their cause into their own text: it is told once.
 pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
         source = cause.source();
     }
     text

@@ -128,7 +128,7 @@ async fn the_messages_and_artifacts_of_a_run_are_what_their_schemas_say() {
     let lake = lake().await;
     let steps = study.steps(&lake);
     let items: Vec<Item> = futures::TryStreamExt::try_collect(study.source().await.items()).await.unwrap();
-    let errand = crate::steps::Errand { submission: "0123", attempt: 1 };
+    let errand = crate::steps::Errand { submission: "0123", attempt: 1, denied_waits: false };
     let (record_schema, reading_schema) = (Schema::parse(RECORD), Schema::parse(READING));
     let mut statuses = Vec::new();
     for item in &items {

@@ -365,6 +365,7 @@ pub(crate) fn amqp_settings(url: &str, namespace: &str) -> AmqpSettings {
         delivery_limit: DELIVERY_LIMIT,
         connection_name: "tests".into(),
         reconnect_within: Duration::from_secs(30),
+        metrics: crate::metrics::Metrics::unread(),
     }
 }
 

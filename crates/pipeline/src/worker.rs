@@ -6,7 +6,8 @@
 //! | fault | job |
 //! |---|---|
 //! | transient, overloaded | waits (10 s, 1 min, 10 min, ..) and comes again; after about two hours it is a dead letter |
-//! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row |
+//! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row. So with |
+//! | | an object that the store refuses: only after the last wait it is failed(access_denied) |
 //! | bug | dead letter at once; the committer writes failed(internal) |
 //! | invalid input | failed(internal), acknowledged: an address that is none |
 //! | the process dies | comes again; after four deliveries a dead letter; the committer writes failed(crash_loop) |
@@ -15,12 +16,13 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
-use crate::metrics::JobFate;
+use crate::metrics::{JobFate, Metrics};
 use crate::queue::topology::Lane;
 use crate::queue::{Broker, Delivery, Odd, Queue, Received};
 use crate::run::chain;
 use crate::steps::{Errand, Steps};
-use domain::{FailReason, Fault, OutcomeRecord};
+use async_trait::async_trait;
+use domain::{FailReason, Fault, Fingerprint, Item, OutcomeRecord};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
@@ -63,13 +65,53 @@ pub struct WorkReport {
     pub lost: u64,
 }
 
+/// Who reads an item to its end: [`Steps`], or what stands for them where only the queues are looked at.
+#[async_trait]
+pub trait Reads: Send + Sync {
+    /// Under which everything is read.
+    fn fingerprint(&self) -> &Fingerprint;
+
+    fn metrics(&self) -> &Metrics;
+
+    /// When this returns a record, its artifacts are durable.
+    ///
+    /// # Errors
+    /// We failed, and the item has no outcome: see [`Error::fault`] for what to do.
+    async fn read(&self, item: &Item, errand: Errand<'_>) -> Result<OutcomeRecord>;
+
+    /// The record of an item that could not be read and will not be tried again.
+    ///
+    /// # Errors
+    /// The lake's store fails.
+    async fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> Result<OutcomeRecord>;
+}
+
+#[async_trait]
+impl Reads for Steps {
+    fn fingerprint(&self) -> &Fingerprint {
+        Steps::fingerprint(self)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        Steps::metrics(self)
+    }
+
+    async fn read(&self, item: &Item, errand: Errand<'_>) -> Result<OutcomeRecord> {
+        Steps::read(self, item, errand).await
+    }
+
+    async fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> Result<OutcomeRecord> {
+        Steps::give_up(self, item, errand, reason).await
+    }
+}
+
 /// Takes jobs until cancelled.
 ///
 /// # Errors
 /// The broker stays away beyond its budget, or so many jobs in a row could not be done that it is not the images. Jobs in hand
 /// are the broker's again.
 pub async fn work(
-    steps: &Steps,
+    steps: &dyn Reads,
     broker: Arc<dyn Broker>,
     options: WorkerOptions,
     cancel: &CancellationToken,
@@ -112,7 +154,7 @@ pub async fn work(
 }
 
 struct Worker<'a> {
-    steps: &'a Steps,
+    steps: &'a dyn Reads,
     broker: Arc<dyn Broker>,
     records: Queue<OutcomeRecord>,
 }
@@ -158,12 +200,15 @@ impl Worker<'_> {
     }
 
     async fn read_and_publish(&self, job: &Job, delivery: Delivery) -> Result<Done> {
+        self.steps.metrics().delivered(Lane::Jobs, delivery.deliveries_before);
         if job.fingerprint != *self.steps.fingerprint() {
             return self.wait(delivery, "other_fingerprint", None).await;
         }
-        let errand = Errand { submission: &job.submission_id, attempt: job.attempt };
+        let denied_waits = Lane::retry(delivery.parcel.retries).is_some();
+        let errand = Errand { submission: &job.submission_id, attempt: job.attempt, denied_waits };
         let (record, fault) = match self.steps.read(&job.item, errand).await {
-            Ok(record) => (record, None),
+            // its artifact is durable: the message needs what rows are made of
+            Ok(record) => (record.without_evidence(), None),
             Err(error) => {
                 tracing::warn!(item = %job.item.id(), fault = error.fault().name(), "a job could not be done: {}", chain(&error));
                 match error.fault() {

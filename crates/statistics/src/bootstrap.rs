@@ -78,3 +78,46 @@ pub fn cluster_bootstrap(
     let error = scores.moments().variance().unwrap_or(f64::NAN).sqrt();
     Ok(point.with_error(error).with_limits(quantile(confidence.tail())?, quantile(1.0 - confidence.tail())?))
 }
+
+/// Rows of one participant: its number, how many rows, and the sum of their values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cluster {
+    pub participant: u64,
+    pub rows: u64,
+    pub sum: f64,
+}
+
+/// Mean over all rows, its interval from whole participants drawn again, so that repeated rows of one participant do not pass for
+/// independent ones (Field & Welsh, JRSS B 2007;69:369). n is the number of participants.
+///
+/// # Errors
+/// As [`cluster_bootstrap`].
+pub fn cluster_mean(clusters: &[Cluster], seed: u64, replicates: u32, confidence: Confidence) -> Result<Estimate> {
+    let participants: Vec<u64> = clusters.iter().map(|c| c.participant).collect();
+    let mean = |weights: &[u32]| {
+        let weighted = clusters.iter().zip(weights).filter(|(_, w)| **w > 0);
+        let (rows, sum) = weighted.fold((0.0, 0.0), |(rows, sum), (c, w)| {
+            (rows + f64::from(*w) * c.rows as f64, sum + f64::from(*w) * c.sum)
+        });
+        (rows > 0.0).then_some(sum / rows)
+    };
+    cluster_bootstrap(&participants, seed, replicates, confidence, mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_rows_widen_the_interval_as_theory_says() {
+        // 200 participants with alternating values, each in 4 equal rows: the mean of 200 values, not of 800
+        let clusters: Vec<Cluster> =
+            (0..200).map(|i| Cluster { participant: i * 7919, rows: 4, sum: 4.0 * (i % 2) as f64 }).collect();
+        let estimate = cluster_mean(&clusters, 1, 4000, Confidence::default()).unwrap();
+        assert_eq!((estimate.n, estimate.estimate), (200, Some(0.5)));
+        let theory = 0.5 / 200f64.sqrt();
+        let error = estimate.std_error.unwrap();
+        assert!((error / theory - 1.0).abs() < 0.05, "{error} beside {theory}");
+        assert_eq!(cluster_mean(&[], 1, 100, Confidence::default()).unwrap().estimate, None);
+    }
+}

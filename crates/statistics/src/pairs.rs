@@ -103,14 +103,15 @@ pub(crate) fn tally(values: impl IntoIterator<Item = (f64, u64)>) -> Vec<(f64, u
     let mut sorted: Vec<(f64, u64)> =
         values.into_iter().filter(|(v, count)| v.is_finite() && *count > 0).map(|(v, c)| (v + 0.0, c)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut together: Vec<(f64, u64)> = Vec::new();
-    for (value, count) in sorted {
-        match together.last_mut() {
-            Some(last) if last.0 == value => last.1 += count,
-            _ => together.push((value, count)),
+    // in place: of continuous scores there are as many values as rows
+    sorted.dedup_by(|next, last| {
+        let equal = next.0 == last.0;
+        if equal {
+            last.1 += next.1;
         }
-    }
-    together
+        equal
+    });
+    sorted
 }
 
 /// Mid-ranks (from 1) of tallied values: equal values share the mean of their ranks.

@@ -3,6 +3,7 @@
 use crate::counts::AacJointOutcome;
 use crate::estimate::{Confidence, Estimate, Test};
 use crate::pairs::tally;
+use serde::Serialize;
 
 /// One score with and without the outcome, higher scores speaking for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,18 +65,25 @@ impl Roc {
         Estimate::point(n, confidence, METHOD, auc).with_symmetric(variance.sqrt(), confidence.z()).clipped(0.0, 1.0)
     }
 
-    /// (1 - specificity, sensitivity, threshold "score at least"), from (0, 0) to (1, 1). Empty without cases or controls.
-    pub fn curve(&self) -> Vec<(f64, f64, f64)> {
-        let (cases, controls) = self.totals();
-        if cases == 0 || controls == 0 {
+    /// Every threshold "score at least", from one that finds nobody to one that finds all. Empty without cases or controls.
+    pub fn points(&self) -> Vec<RocPoint> {
+        let (all_cases, all_controls) = self.totals();
+        if all_cases == 0 || all_controls == 0 {
             return Vec::new();
         }
-        let (mut hit, mut false_alarm) = (0, 0);
-        let mut points = vec![(0.0, 0.0, f64::INFINITY)];
+        let point = |at_least: Option<f64>, cases: u64, controls: u64| RocPoint {
+            at_least,
+            cases,
+            controls,
+            sensitivity: cases as f64 / all_cases as f64,
+            specificity: (all_controls - controls) as f64 / all_controls as f64,
+        };
+        let (mut cases, mut controls) = (0, 0);
+        let mut points = vec![point(None, 0, 0)];
         for (score, with, without) in self.levels.iter().rev().filter(|level| level.1 + level.2 > 0) {
-            hit += with;
-            false_alarm += without;
-            points.push((false_alarm as f64 / controls as f64, hit as f64 / cases as f64, *score));
+            cases += with;
+            controls += without;
+            points.push(point(Some(*score), cases, controls));
         }
         points
     }
@@ -91,6 +99,21 @@ impl Roc {
         };
         self.levels.iter().map(place).collect()
     }
+}
+
+/// What the threshold "score at least" finds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RocPoint {
+    /// `None`: above every score.
+    pub at_least: Option<f64>,
+    /// With the outcome and at or above it.
+    pub cases: u64,
+    /// Without the outcome and at or above it.
+    pub controls: u64,
+    /// Share of those with the outcome, 0..=1.
+    pub sensitivity: f64,
+    /// Share of those without the outcome that lie below, 0..=1.
+    pub specificity: f64,
 }
 
 struct Placement {

@@ -18,6 +18,11 @@ impl Scores {
         Scores(tally(values.into_iter().map(|v| (v, 1))))
     }
 
+    /// Of values with counts.
+    pub fn of_counted(values: impl IntoIterator<Item = (f64, u64)>) -> Scores {
+        Scores(tally(values))
+    }
+
     pub fn of_hist(hist: &AacHist) -> Scores {
         Scores(tally(hist.levels().iter().enumerate().map(|(score, count)| (score as f64, *count))))
     }

@@ -23,16 +23,15 @@ use tokio_util::sync::CancellationToken;
 /// How often a committer looks at the depths of the queues, for its metrics.
 const DEPTHS_EVERY: Duration = Duration::from_secs(15);
 
-/// How long a role lets the broker be away.
-const RECONNECT_WITHIN: Duration = Duration::from_secs(300);
-
 /// The broker, waited for while it is away, or until a signal says to stop.
 pub(super) async fn broker(
     settings: &Settings,
     role: &str,
     cancel: &CancellationToken,
+    metrics: &Metrics,
 ) -> anyhow::Result<Arc<AmqpBroker>> {
-    let amqp = amqp_settings(settings, role, RECONNECT_WITHIN)?.ok_or_else(no_broker)?;
+    let within = Duration::from_secs(settings.queue.reconnect_within_s.into());
+    let amqp = amqp_settings(settings, role, within, metrics)?.ok_or_else(no_broker)?;
     tokio::select! {
         connected = AmqpBroker::connect(amqp) => Ok(Arc::new(connected?)),
         () = cancel.cancelled() => Err(Stopped.into()),
@@ -50,6 +49,7 @@ pub(super) fn amqp_settings(
     settings: &Settings,
     role: &str,
     reconnect_within: Duration,
+    metrics: &Metrics,
 ) -> anyhow::Result<Option<AmqpSettings>> {
     Ok(environment::amqp_url()?.map(|url| AmqpSettings {
         url,
@@ -57,6 +57,7 @@ pub(super) fn amqp_settings(
         delivery_limit: u32::from(settings.queue.delivery_limit),
         connection_name: format!("aortica {role}"),
         reconnect_within,
+        metrics: metrics.clone(),
     }))
 }
 
@@ -79,7 +80,7 @@ pub fn submit(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let cancel = signals::stop_on_signal();
         let pipeline = wiring::pipeline(&args.pipeline, settings)?;
         Source::open(&args.source, wiring::stores()?, None).await?;
-        let jobs = Queue::new(broker(settings, "submit", &cancel).await?, Lane::Jobs);
+        let jobs = Queue::new(broker(settings, "submit", &cancel, &Metrics::unread()).await?, Lane::Jobs);
         let key = wiring::key(settings, &args.lake.lake)?;
         let source = Source::open(&args.source, wiring::stores()?, Some(Arc::new(key))).await?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
@@ -112,7 +113,7 @@ async fn follow(args: &SubmitArgs, settings: &Settings) -> anyhow::Result<u8> {
     let served = health::serve(args.http, registry, cancel.clone()).await?;
     let pipeline = wiring::pipeline(&args.pipeline, settings)?;
     let source = Source::open(&args.source, wiring::stores()?, None).await?;
-    let broker = broker(settings, "submit", &cancel).await?;
+    let broker = broker(settings, "submit", &cancel, &metrics).await?;
     if let Some(exchange) = &args.exchange {
         broker.bind_events(exchange, &args.routing_key).await?;
     }
@@ -140,7 +141,7 @@ pub fn worker(args: &WorkerArgs, settings: &Settings) -> anyhow::Result<u8> {
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let pipeline = wiring::pipeline(&args.pipeline, settings)?;
-        let broker = broker(settings, "worker", &cancel).await?;
+        let broker = broker(settings, "worker", &cancel, &metrics).await?;
         let networks = wiring::networks(pipeline, &args.stages, threads, settings).await?;
         let key = wiring::key(settings, &args.lake.lake)?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
@@ -161,7 +162,7 @@ pub fn commit(args: &CommitArgs, settings: &Settings) -> anyhow::Result<u8> {
         let metrics = Metrics::new(&registry)?;
         let served = health::serve(args.http, registry, cancel.clone()).await?;
         let lake = wiring::create_lake(&args.lake.lake).await?;
-        let broker = broker(settings, "commit", &cancel).await?;
+        let broker = broker(settings, "commit", &cancel, &metrics).await?;
         served.ready();
         let options = CommitOptions {
             batch: BatchLimits {

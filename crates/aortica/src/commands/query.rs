@@ -3,7 +3,7 @@
 use crate::cli::{QueryArgs, TableFormat};
 use crate::exit::usage;
 use crate::{environment, wiring};
-use lake::{Format, LakeSession, SessionOptions, write_answer};
+use lake::{Answer, Door, Format, LakeSession, Role, SessionOptions, write_answer};
 use rustyline::error::ReadlineError;
 use std::io::{IsTerminal, Write};
 
@@ -23,11 +23,19 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let lake = wiring::open_lake(&args.lake.lake).await?;
-        let options = SessionOptions { sources: args.with_sources, ..SessionOptions::default() };
-        let session = lake.session(options).await?;
+        let options = SessionOptions {
+            sources: args.with_sources,
+            mixed_fingerprints: args.mixed_fingerprints,
+            ..SessionOptions::default()
+        };
+        let role = wiring::role(&args.role, &args.lake.lake)?;
+        if args.with_sources && matches!(role, Role::Aggregate(_)) {
+            return Err(usage("--with-sources shows rows, which the aggregate role does not see"));
+        }
+        let door = lake.door(options, &role, args.fingerprint.as_deref(), "query").await?;
         match &args.sql {
-            Some(sql) => answer(&session, sql, args.format.into()).await,
-            None => prompt(&session, args).await,
+            Some(sql) => write(door.query(sql).await?, args.format.into()).await,
+            None => prompt(&door, args).await,
         }
     })
 }
@@ -42,7 +50,11 @@ pub fn check_terminal(format: TableFormat) -> anyhow::Result<()> {
 
 /// Answers one statement on stdout.
 pub async fn answer(session: &LakeSession, sql: &str, format: Format) -> anyhow::Result<()> {
-    let answer = session.query(sql).await?;
+    write(session.query(sql).await?, format).await
+}
+
+/// Writes an answer to stdout.
+pub async fn write(answer: Answer, format: Format) -> anyhow::Result<()> {
     match write_answer(answer, format, std::io::stdout()).await {
         // The reader has seen enough (`| head`): no fault of ours.
         Err(lake::Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -50,8 +62,8 @@ pub async fn answer(session: &LakeSession, sql: &str, format: Format) -> anyhow:
     }
 }
 
-async fn prompt(session: &LakeSession, args: &QueryArgs) -> anyhow::Result<()> {
-    println!("SQL over {}: {}. A statement ends with ; and \\q leaves.", args.lake.lake, session.tables().join(", "));
+async fn prompt(door: &Door, args: &QueryArgs) -> anyhow::Result<()> {
+    println!("SQL over {}: {}. A statement ends with ; and \\q leaves.", args.lake.lake, door.tables().join(", "));
     let mut editor = rustyline::DefaultEditor::new()?;
     let history = environment::history_file();
     if let Some(path) = &history {
@@ -76,7 +88,11 @@ async fn prompt(session: &LakeSession, args: &QueryArgs) -> anyhow::Result<()> {
                     continue;
                 }
                 let _ = editor.add_history_entry(format!("{sql};"));
-                if let Err(error) = answer(session, &sql, args.format.into()).await {
+                let answered = match door.query(&sql).await {
+                    Ok(answer) => write(answer, args.format.into()).await,
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = answered {
                     println!("{error:#}");
                 }
                 std::io::stdout().flush()?;

@@ -24,7 +24,7 @@ pub fn run(args: &ReconcileArgs, settings: &Settings) -> anyhow::Result<u8> {
         let key = has_key.then(|| wiring::key(settings, &args.lake.lake)).transpose()?.map(Arc::new);
         let source = Source::open(&args.source, wiring::stores()?, key).await?;
         let jobs = match args.repair {
-            true => Some(Queue::new(broker(settings, "reconcile", &cancel).await?, Lane::Jobs)),
+            true => Some(Queue::new(broker(settings, "reconcile", &cancel, &Metrics::unread()).await?, Lane::Jobs)),
             false => None,
         };
         let options = ReconcileOptions {

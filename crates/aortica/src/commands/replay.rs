@@ -19,7 +19,7 @@ pub fn run(args: &ReplayArgs, settings: &Settings) -> anyhow::Result<u8> {
         let report = if args.dry_run {
             count(&lake, &options).await?
         } else {
-            let jobs = Queue::new(broker(settings, "replay", &cancel).await?, Lane::Jobs);
+            let jobs = Queue::new(broker(settings, "replay", &cancel, &Metrics::unread()).await?, Lane::Jobs);
             replay(&lake, &jobs, &options, &cancel).await?
         };
         if args.json {

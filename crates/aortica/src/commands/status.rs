@@ -6,6 +6,7 @@ use crate::exit::EXIT_STOPPED;
 use crate::progress::plain_duration;
 use crate::settings::Settings;
 use crate::{environment, signals, wiring};
+use pipeline::metrics::Metrics;
 use pipeline::queue::Broker;
 use pipeline::queue::amqp::AmqpBroker;
 use pipeline::status::{BrokerStatus, LaneStatus, Status, SubmissionStatus, status};
@@ -46,7 +47,7 @@ pub fn run(args: &StatusArgs, settings: &Settings) -> anyhow::Result<u8> {
 
 /// The broker, to look at only, or why there is none.
 async fn connect(settings: &Settings) -> Result<AmqpBroker, String> {
-    let amqp = amqp_settings(settings, "status", CONNECT_WITHIN).map_err(|e| e.to_string())?;
+    let amqp = amqp_settings(settings, "status", CONNECT_WITHIN, &Metrics::unread()).map_err(|e| e.to_string())?;
     let amqp = amqp.ok_or("no broker is named; set AORTICA_AMQP_URL or AORTICA_AMQP_URL_FILE to see the queues")?;
     AmqpBroker::observe(amqp).await.map_err(|e| e.to_string())
 }

@@ -6,8 +6,10 @@
 //! 4.3 the server cancels consumers that hold a message too long). Every call has a time limit.
 
 use super::topology::{Lane, MAX_MESSAGES};
-use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
+use super::{Broker, Consumer, ConsumerId, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::run::chain;
 use async_trait::async_trait;
 use futures::StreamExt;
 use lapin::options::{
@@ -56,6 +58,8 @@ pub struct AmqpSettings {
     pub connection_name: String,
     /// How long a broker may be away before we give up.
     pub reconnect_within: Duration,
+    /// Told whether the broker is there.
+    pub metrics: Metrics,
 }
 
 impl std::fmt::Debug for AmqpSettings {
@@ -170,15 +174,18 @@ impl AmqpBroker {
                     let link = Arc::new(link);
                     *slot = Some(link.clone());
                     self.shared.connections.fetch_add(1, Ordering::Relaxed);
+                    self.shared.settings.metrics.broker_connected(true);
                     return Ok(link);
                 }
                 Err(error) if error.kind() == ErrorKind::Unreachable => error,
                 Err(error) => return Err(error),
             };
+            self.shared.settings.metrics.broker_connected(false);
             if Instant::now() + wait > give_up {
                 return Err(error);
             }
-            tracing::warn!(wait_ms = wait.as_millis() as u64, "no connection to the broker, trying again: {error}");
+            let (wait_ms, why) = (wait.as_millis() as u64, chain(&error));
+            tracing::warn!(wait_ms, "no connection to the broker, trying again: {why}");
             sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
@@ -217,7 +224,8 @@ impl AmqpBroker {
             let options = BasicConsumeOptions::default();
             let consuming = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
             let deliveries = call(CALL_WITHIN, "starting to consume", consuming).await?;
-            Ok(Stream { deliveries, channel, open: Arc::new(AtomicBool::new(true)), _link: link.clone() })
+            let (id, open) = (ConsumerId::next(), Arc::new(AtomicBool::new(true)));
+            Ok(Stream { id, deliveries, channel, open, _link: link.clone() })
         };
         let opened = opened.await;
         if opened.is_err() {
@@ -317,6 +325,7 @@ fn is_not_found(error: &lapin::Error) -> bool {
 }
 
 struct Stream {
+    id: ConsumerId,
     deliveries: lapin::Consumer,
     channel: Channel,
     /// Cleared when the stream goes: its messages are then the broker's again, and an acknowledgement that raced the
@@ -380,7 +389,7 @@ impl Consumer for AmqpConsumer {
             match stream.deliveries.next().await {
                 Some(Ok(delivery)) => {
                     self.reopenings = 0;
-                    return Ok(received(delivery, stream.open.clone()));
+                    return Ok(received(delivery, stream.id, stream.open.clone()));
                 }
                 Some(Err(error)) => {
                     tracing::warn!(lane = self.lane.name(), "the consumer broke, opening it anew: {error}");
@@ -404,8 +413,8 @@ impl Consumer for AmqpConsumer {
     }
 }
 
-fn received(delivery: lapin::message::Delivery, open: Arc<AtomicBool>) -> Delivery {
-    let lapin::message::Delivery { properties, data, acker, .. } = delivery;
+fn received(delivery: lapin::message::Delivery, consumer: ConsumerId, open: Arc<AtomicBool>) -> Delivery {
+    let lapin::message::Delivery { properties, data, acker, delivery_tag, .. } = delivery;
     let headers = properties.headers().clone().unwrap_or_default();
     let number = |name: &str| headers.inner().get(name).and_then(whole_number).unwrap_or(0);
     let own_reason = headers.inner().get(REASON_HEADER).and_then(text);
@@ -418,7 +427,7 @@ fn received(delivery: lapin::message::Delivery, open: Arc<AtomicBool>) -> Delive
     Delivery {
         deliveries_before: number("x-delivery-count"),
         parcel: Parcel { payload: data.into(), retries: number(RETRIES_HEADER), reason },
-        receipt: Box::new(AmqpReceipt { acker, open }),
+        receipt: Box::new(AmqpReceipt { acker, consumer, tag: delivery_tag, open }),
     }
 }
 
@@ -453,6 +462,8 @@ fn whole_number(value: &AMQPValue) -> Option<u32> {
 
 struct AmqpReceipt {
     acker: lapin::Acker,
+    consumer: ConsumerId,
+    tag: u64,
     open: Arc<AtomicBool>,
 }
 
@@ -477,6 +488,14 @@ impl AmqpReceipt {
 impl Receipt for AmqpReceipt {
     async fn acknowledge(self: Box<Self>) -> Result<()> {
         self.settle("acknowledging", self.acker.ack(BasicAckOptions::default())).await
+    }
+
+    async fn acknowledge_with_earlier(self: Box<Self>) -> Result<()> {
+        self.settle("acknowledging", self.acker.ack(BasicAckOptions { multiple: true })).await
+    }
+
+    fn place(&self) -> (ConsumerId, u64) {
+        (self.consumer, self.tag)
     }
 
     async fn give_back(self: Box<Self>) -> Result<()> {
@@ -577,7 +596,7 @@ mod tests {
         headers.insert("x-delivery-count".into(), AMQPValue::LongInt(2));
         let mut delivery = lapin::message::Delivery::mock(1, "".into(), "".into(), true, b"x".to_vec());
         delivery.properties = BasicProperties::default().with_headers(headers);
-        let got = received(delivery, Arc::new(AtomicBool::new(true)));
+        let got = received(delivery, ConsumerId::next(), Arc::new(AtomicBool::new(true)));
         assert_eq!((got.deliveries_before, got.parcel.retries), (2, 4));
         assert_eq!(got.parcel.reason.as_deref(), Some("delivery_limit"));
     }
@@ -592,6 +611,7 @@ mod tests {
             delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::from_millis(300),
+            metrics: Metrics::unread(),
         };
         assert!(!format!("{settings:?}").contains("hunter2"));
         let error = AmqpBroker::connect(settings).await.err().unwrap();
@@ -603,6 +623,7 @@ mod tests {
             delivery_limit: DELIVERY_LIMIT,
             connection_name: "test".into(),
             reconnect_within: Duration::ZERO,
+            metrics: Metrics::unread(),
         };
         let error = AmqpBroker::connect(wrong).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Refused);

@@ -1,7 +1,7 @@
 //! What every broker must do: run by the one in memory and, where the harness gives a broker, by RabbitMQ.
 
 use super::topology::{DELIVERY_LIMIT, Lane};
-use super::{Broker, Delivery, LaneState, Parcel, Queue, Received};
+use super::{Broker, Delivery, LaneState, Parcel, Queue, Received, acknowledge_all};
 use crate::job::{JOB_SCHEMA_VERSION, Job, Message};
 use domain::{Digest, Fingerprint, Item};
 use futures::future::BoxFuture;
@@ -25,6 +25,7 @@ pub(crate) struct Pace {
 
 pub(crate) async fn all(open: Open<'_>, pace: Pace) {
     settled_messages_are_gone(open("settle").await, pace).await;
+    one_word_settles_all_before_it_and_nothing_after(open("multiple").await, pace).await;
     the_prefetch_bounds_what_is_taken(open("prefetch").await, pace).await;
     unsettled_messages_come_back(open("redelivery").await).await;
     a_message_that_kills_its_readers_ends_among_the_dead(open("poison").await).await;
@@ -71,6 +72,37 @@ async fn settled_messages_are_gone(broker: Arc<dyn Broker>, pace: Pace) {
     drop(consumer);
     let mut again = broker.consume(Lane::Jobs, 16).await.unwrap();
     nothing_comes(&mut again, pace).await;
+}
+
+async fn one_word_settles_all_before_it_and_nothing_after(broker: Arc<dyn Broker>, pace: Pace) {
+    for n in 0..8 {
+        broker.publish(Lane::Jobs, parcel(&n.to_string())).await.unwrap();
+    }
+    let (mut one, mut other) =
+        (broker.consume(Lane::Jobs, 4).await.unwrap(), broker.consume(Lane::Jobs, 4).await.unwrap());
+    let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        of_one.push(next(&mut one).await);
+        of_other.push(next(&mut other).await);
+    }
+    // the last of each stays in hand, and one in the middle was given back
+    let (last, last_of_other) = (text(&of_one.pop().unwrap()), text(&of_other.pop().unwrap()));
+    let returned = of_one.remove(1);
+    let returned_text = text(&returned);
+    returned.receipt.give_back().await.unwrap();
+    let back = next(&mut one).await;
+    assert_eq!((text(&back), back.deliveries_before), (returned_text, 1));
+    of_one.reverse(); // the order in which they are told does not matter
+    acknowledge_all(of_one.into_iter().chain(of_other).collect()).await.unwrap();
+    drop((one, other));
+    let mut again = broker.consume(Lane::Jobs, 8).await.unwrap();
+    let mut left = BTreeSet::new();
+    for _ in 0..3 {
+        left.insert(text(&next(&mut again).await));
+    }
+    assert_eq!(left, BTreeSet::from([last, last_of_other, text(&back)]));
+    nothing_comes(&mut again, pace).await;
+    assert!(acknowledge_all(vec![back]).await.is_ok(), "what is somebody else's by now comes again: no fault");
 }
 
 async fn the_prefetch_bounds_what_is_taken(broker: Arc<dyn Broker>, pace: Pace) {

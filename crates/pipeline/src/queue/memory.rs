@@ -2,7 +2,7 @@
 //! redelivery, a delivery limit, waiting lanes.
 
 use super::topology::{DELIVERY_LIMIT, Lane};
-use super::{Broker, Consumer, Delivery, LaneState, Parcel, Receipt};
+use super::{Broker, Consumer, ConsumerId, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use std::collections::{HashMap, VecDeque};
@@ -113,7 +113,8 @@ impl Broker for MemoryBroker {
 
     async fn consume(&self, lane: Lane, prefetch: u16) -> Result<Box<dyn Consumer>> {
         *self.shared.consumers().entry(lane).or_default() += 1;
-        let held = Arc::new(Held { shared: self.shared.clone(), lane, taken: Mutex::default() });
+        let id = ConsumerId::next();
+        let held = Arc::new(Held { id, shared: self.shared.clone(), lane, taken: Mutex::default() });
         Ok(Box::new(MemoryConsumer { held, prefetch: usize::from(prefetch.max(1)), next_tag: 0, stopped: false }))
     }
 
@@ -128,6 +129,7 @@ impl Broker for MemoryBroker {
 /// What one consumer has taken and not settled.
 #[derive(Debug)]
 struct Held {
+    id: ConsumerId,
     shared: Arc<Shared>,
     lane: Lane,
     /// `None` once the consumer has gone.
@@ -139,8 +141,21 @@ impl Held {
         let mut taken = self.taken.lock().expect("no panic while settling");
         let settled = taken.as_mut().and_then(|t| t.remove(&tag));
         self.shared.changed.notify_waiters();
-        settled.ok_or_else(|| Error::new(ErrorKind::Lost, "the consumer has gone; the message comes again"))
+        settled.ok_or_else(gone)
     }
+
+    /// Settles a message and all before it that are not.
+    fn settle_up_to(&self, tag: u64) -> Result<()> {
+        let mut taken = self.taken.lock().expect("no panic while settling");
+        let messages = taken.as_mut().filter(|messages| messages.contains_key(&tag)).ok_or_else(gone)?;
+        messages.retain(|other, _| *other > tag);
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Lost, "the consumer has gone; the message comes again")
 }
 
 struct MemoryConsumer {
@@ -227,6 +242,14 @@ struct MemoryReceipt {
 impl Receipt for MemoryReceipt {
     async fn acknowledge(self: Box<Self>) -> Result<()> {
         self.held.settle(self.tag).map(drop)
+    }
+
+    async fn acknowledge_with_earlier(self: Box<Self>) -> Result<()> {
+        self.held.settle_up_to(self.tag)
+    }
+
+    fn place(&self) -> (ConsumerId, u64) {
+        (self.held.id, self.tag)
     }
 
     async fn give_back(self: Box<Self>) -> Result<()> {

@@ -16,8 +16,10 @@ use crate::job::Message;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use topology::Lane;
 
 /// A message and what the broker knows about it.
@@ -95,8 +97,51 @@ pub trait Receipt: Send + Sync {
     /// `Lost` when the connection was lost since: the message comes again, here or elsewhere.
     async fn acknowledge(self: Box<Self>) -> Result<()>;
 
+    /// Done, and so is every message that the same consumer was given before it and that is not settled yet: one word to the
+    /// broker for a whole batch.
+    ///
+    /// # Errors
+    /// As of [`Receipt::acknowledge`]; then all of them come again.
+    async fn acknowledge_with_earlier(self: Box<Self>) -> Result<()>;
+
     /// Not done: back on the lane at once, counted as one delivery.
     async fn give_back(self: Box<Self>) -> Result<()>;
+
+    /// Who gave the message, and which of theirs it is; a consumer that was opened anew is another one.
+    fn place(&self) -> (ConsumerId, u64);
+}
+
+/// A consumer of this process, of whatever broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConsumerId(u64);
+
+impl ConsumerId {
+    pub(crate) fn next() -> ConsumerId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        ConsumerId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Acknowledges messages together with everything that their consumers were given before the last of them: all that must be
+/// done, or settled otherwise.
+///
+/// # Errors
+/// The first error that is not `Lost`: a message whose connection is gone comes again, and that is no fault.
+pub async fn acknowledge_all(deliveries: Vec<Delivery>) -> Result<()> {
+    let mut last: BTreeMap<ConsumerId, (u64, Box<dyn Receipt>)> = BTreeMap::new();
+    for Delivery { receipt, .. } in deliveries {
+        let (consumer, number) = receipt.place();
+        if last.get(&consumer).is_none_or(|(latest, _)| *latest < number) {
+            last.insert(consumer, (number, receipt));
+        }
+    }
+    for (_, receipt) in last.into_values() {
+        match receipt.acknowledge_with_earlier().await {
+            Err(error) if error.kind() != ErrorKind::Lost => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Delivery {
@@ -201,20 +246,35 @@ impl<M: Message> Receiver<M> {
     /// # Errors
     /// Of [`Consumer::next`].
     pub async fn next(&mut self) -> Result<Received<M>> {
-        let delivery = self.consumer.next().await?;
-        let error = match M::decode(&delivery.parcel.payload) {
-            Ok(message) => return Ok(Received::Message { message, delivery }),
-            Err(error) => error,
-        };
-        let (lane, reason) = match error.kind() {
-            ErrorKind::NewerMessage => (self.queue.lane.parked(), "newer_schema"),
-            _ => (self.queue.lane.dead(), "unreadable_message"),
-        };
-        tracing::warn!(lane = self.queue.lane.name(), reason, "a message is put aside: {error}");
-        Ok(Received::Odd(Odd { delivery, lane, reason }))
+        let delivery = self.next_unread().await?;
+        Ok(self.queue.read(delivery))
+    }
+
+    /// The next message, to be read later with [`Queue::read`]. May be dropped while waiting without losing one.
+    ///
+    /// # Errors
+    /// Of [`Consumer::next`].
+    pub async fn next_unread(&mut self) -> Result<Delivery> {
+        self.consumer.next().await
     }
 
     pub async fn stop(&mut self) -> Result<()> {
         self.consumer.stop().await
+    }
+}
+
+impl<M: Message> Queue<M> {
+    /// What a delivery of this lane says. Computes only, so that many may be read at once.
+    pub fn read(&self, delivery: Delivery) -> Received<M> {
+        let error = match M::decode(&delivery.parcel.payload) {
+            Ok(message) => return Received::Message { message, delivery },
+            Err(error) => error,
+        };
+        let (lane, reason) = match error.kind() {
+            ErrorKind::NewerMessage => (self.lane.parked(), "newer_schema"),
+            _ => (self.lane.dead(), "unreadable_message"),
+        };
+        tracing::warn!(lane = self.lane.name(), reason, "a message is put aside: {error}");
+        Received::Odd(Odd { delivery, lane, reason })
     }
 }

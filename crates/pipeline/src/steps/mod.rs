@@ -56,6 +56,9 @@ pub struct Stages {
     pub segment: Arc<dyn Stage>,
 }
 
+/// What an image is that the store does not show.
+const DENIED: Outcome = Outcome::Failed { reason: FailReason::AccessDenied };
+
 /// All that the steps need.
 pub struct StepSettings {
     pub pipeline: Arc<Pipeline>,
@@ -94,6 +97,9 @@ pub struct Errand<'a> {
     pub submission: &'a str,
     /// 1 for the first try; a replay counts on.
     pub attempt: u32,
+    /// Whether an object that the store refuses to show is an error (the bucket's policy may be wrong, and a person mends it
+    /// while the job waits) rather than the outcome access_denied.
+    pub denied_waits: bool,
 }
 
 /// Why an image leaves the way early.
@@ -211,6 +217,13 @@ impl Steps {
         let item_id = item.id();
         let (ended, artifact_key) = match walked {
             Ok((ended, artifact_key)) => (ended, Some(artifact_key)),
+            Err(Stop::Outcome(ended)) if errand.denied_waits && ended.outcome == DENIED => {
+                let message =
+                    "fetching an image: the object store refused access; check credentials and the bucket's policy";
+                let error = Error::new(ErrorKind::Refused, message);
+                self.settings.metrics.fault(error.fault());
+                return Err(error);
+            }
             Err(Stop::Outcome(ended)) => (*ended, None),
             Err(Stop::Error(error)) => {
                 self.settings.metrics.fault(error.fault());

@@ -82,6 +82,10 @@ struct Gathered {
 impl Accumulator for Gathered {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let columns: Vec<&Float64Array> = values.iter().map(|v| v.as_primitive::<Float64Type>()).collect();
+        if let [column] = columns[..] {
+            self.numbers.extend(column.iter().flatten().filter(|value| value.is_finite()));
+            return self.bounded();
+        }
         for row in 0..values[0].len() {
             if columns.iter().all(|c| c.is_valid(row) && c.value(row).is_finite()) {
                 self.numbers.extend(columns.iter().map(|c| c.value(row)));
@@ -99,6 +103,10 @@ impl Accumulator for Gathered {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        if self.width == 1 {
+            // each part on its own core; the last step then merges what is in order
+            self.numbers.sort_unstable_by(f64::total_cmp);
+        }
         let item = Arc::new(Field::new_list_field(DataType::Float64, true));
         let numbers = Float64Array::from(std::mem::take(&mut self.numbers));
         let list = ListArray::try_new(item, OffsetBuffer::from_lengths([numbers.len()]), Arc::new(numbers), None)?;
@@ -107,18 +115,26 @@ impl Accumulator for Gathered {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let function = &FUNCTIONS[self.place];
-        let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
         // In one order whatever the partitions were, so that sums are the same bits.
-        rows.sort_by(|a, b| {
-            let by_column = a.iter().zip(*b).map(|(x, y)| x.total_cmp(y));
-            by_column.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
-        });
+        if self.width == 1 {
+            // the stable sort finds parts that are in order already
+            self.numbers.sort_by(f64::total_cmp);
+        }
+        let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
+        if self.width > 1 {
+            rows.sort_unstable_by(|a, b| {
+                let mut by_column = a.iter().zip(*b).map(|(x, y)| x.total_cmp(y));
+                by_column.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+            });
+        }
         let answer: Answer = (function.apply)(&rows).map_err(refused)?;
         ScalarValue::try_from_array(&function.form.array(&[Some(answer)])?, 0)
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.numbers.capacity() * size_of::<f64>()
+        // the numbers, and the rows that they are put in order as
+        let rows = self.numbers.len() / self.width.max(1);
+        size_of_val(self) + self.numbers.capacity() * size_of::<f64>() + rows * size_of::<&[f64]>()
     }
 }
 

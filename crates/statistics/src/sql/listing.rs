@@ -1,5 +1,7 @@
 //! The table of all functions.
 
+use super::aliases;
+use super::labelled;
 use super::of_rows;
 use super::of_states;
 use super::state::StateKind;
@@ -8,21 +10,30 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use std::sync::Arc;
 
-const COLUMNS: [&str; 6] = ["name", "usage", "returns", "formula", "source", "example"];
+const COLUMNS: [&str; 7] = ["name", "also", "usage", "returns", "formula", "source", "example"];
 
-/// name, usage, returns, formula, source, example of every function.
+/// name, also (short names), usage, returns, formula, source, example of every function.
 pub fn table() -> Result<MemTable> {
-    let mut rows: Vec<[String; 6]> = Vec::new();
+    let mut rows: Vec<[String; 7]> = Vec::new();
     for kind in StateKind::ALL {
         let (name, arguments) = (kind.name(), kind.arguments().join(", "));
         let returns = format!("list of {} counts", kind.len());
         let example = format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model"));
         let usage = format!("{name}({arguments})");
-        rows.push([name.to_owned(), usage, returns, kind.formula().to_owned(), "counts".to_owned(), example]);
+        rows.push([
+            name.to_owned(),
+            String::new(),
+            usage,
+            returns,
+            kind.formula().to_owned(),
+            "counts".to_owned(),
+            example,
+        ]);
     }
     for f in of_states::FUNCTIONS {
         rows.push([
             f.name.to_owned(),
+            aliases(f.name).join(", "),
             f.usage(),
             f.form().describe(),
             f.formula.into(),
@@ -33,6 +44,18 @@ pub fn table() -> Result<MemTable> {
     for f in of_rows::FUNCTIONS {
         rows.push([
             f.name.to_owned(),
+            aliases(f.name).join(", "),
+            f.usage(),
+            f.form.describe(),
+            f.formula.into(),
+            f.source.into(),
+            f.example.into(),
+        ]);
+    }
+    for f in labelled::FUNCTIONS {
+        rows.push([
+            f.name.to_owned(),
+            String::new(),
             f.usage(),
             f.form.describe(),
             f.formula.into(),

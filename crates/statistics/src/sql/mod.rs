@@ -3,10 +3,11 @@
 //! Count states are aggregates (`aac_hist`, `aac_joint`, `aac_joint_outcome`): they work in GROUP BY, in window frames and over any
 //! partitioning, and can be stored and merged. Scalar functions turn a state into `struct{n, estimate, std_error, conf_low,
 //! conf_high, conf_level, method}`. What needs every row (survival, continuous scores) is an aggregate that gathers rows. Answers of
-//! several rows are lists, for `unnest`. The table `statistics_functions` lists all, with formula, source and example.
+//! several rows are lists, for `unnest`. Values with a label (groups, participants) are counted by pairs. The table `statistics_functions` lists all, with formula, source and example.
 
 mod answer;
 mod gather;
+mod labelled;
 mod listing;
 mod of_rows;
 mod of_states;
@@ -29,14 +30,39 @@ pub fn register(context: &SessionContext) -> Result<()> {
     for kind in state::StateKind::ALL {
         context.register_udaf(AggregateUDF::from(state::CountAggregate::new(kind)));
     }
-    for place in 0..of_states::FUNCTIONS.len() {
-        context.register_udf(ScalarUDF::from(scalar::StateFunction::new(place)));
+    for (place, function) in of_states::FUNCTIONS.iter().enumerate() {
+        let known = ScalarUDF::from(scalar::StateFunction::new(place));
+        context.register_udf(known.with_aliases(aliases(function.name).iter().copied()));
     }
-    for place in 0..of_rows::FUNCTIONS.len() {
-        context.register_udaf(AggregateUDF::from(gather::GatherAggregate::new(place)));
+    for (place, function) in of_rows::FUNCTIONS.iter().enumerate() {
+        let known = AggregateUDF::from(gather::GatherAggregate::new(place));
+        context.register_udaf(known.with_aliases(aliases(function.name).iter().copied()));
+    }
+    for place in 0..labelled::FUNCTIONS.len() {
+        context.register_udaf(AggregateUDF::from(labelled::LabelledAggregate::new(place)));
     }
     context.register_table(LISTING, Arc::new(listing::table()?))?;
     Ok(())
+}
+
+/// Short names, as command lines and other packages have them.
+fn aliases(name: &str) -> &'static [&'static str] {
+    match name {
+        "aac_drift" => &["drift"],
+        "c_index" => &["cindex"],
+        "kaplan_meier" => &["km"],
+        "log_rank" => &["logrank"],
+        "standardise_prevalence" => &["standardise"],
+        _ => &[],
+    }
+}
+
+/// Whether an aggregate of that name gathers readings into a statistic, so that rows that do not belong together must not meet in it.
+pub fn is_statistic(name: &str) -> bool {
+    let is = |known: &str| known == name || aliases(known).contains(&name);
+    state::StateKind::ALL.iter().any(|kind| is(kind.name()))
+        || of_rows::FUNCTIONS.iter().any(|f| is(f.name))
+        || labelled::FUNCTIONS.iter().any(|f| is(f.name))
 }
 
 /// A refusal of the statistics, as a failed query.

@@ -69,8 +69,7 @@ fn survival(rows: &[&[f64]]) -> Result<crate::survival::KaplanMeier> {
 }
 
 fn curve(rows: &[&[f64]]) -> Result<Answer> {
-    let steps = survival(rows)?.steps.into_iter();
-    Ok(Answer::Curve(steps.map(|s| (s.time, s.at_risk, s.events, s.censored, s.survival)).collect()))
+    Ok(Answer::Curve(survival(rows)?.steps))
 }
 
 fn log_rank_test(rows: &[&[f64]]) -> Result<Answer> {
@@ -186,6 +185,18 @@ fn change(rows: &[&[f64]]) -> Result<Answer> {
     ]))
 }
 
+/// Shares of a rise and of a fall beyond what noise gives, which is the same in all rows.
+fn change_beyond(rows: &[&[f64]]) -> Result<Answer> {
+    let detectable = rows.first().map(|r| r[3]);
+    if rows.iter().any(|r| Some(r[3]) != detectable || r[3] < 0.0) {
+        let context = "the smallest detectable change is one number from 0, the same in every row";
+        return Err(Error::new(ErrorKind::Argument, context));
+    }
+    let row = |r: &&[f64]| Interval2 { first: r[0], last: r[1], days: r[2], scanner_changed: false };
+    let result = progression(&rows.iter().map(row).collect::<Vec<_>>(), detectable, ci())?;
+    Ok(Answer::Table(vec![("progressed".to_owned(), result.progressed), ("regressed".to_owned(), result.regressed)]))
+}
+
 fn describe(rows: &[&[f64]]) -> Result<Answer> {
     let scores = Scores::of(rows.iter().map(|r| r[0]));
     let mut table = vec![
@@ -254,6 +265,9 @@ pub const FUNCTIONS: &[Function] = &[
         "trend of a score over ordered groups, z", "Hollander, Wolfe & Chicken, 6.2", "SELECT jonckheere_terpstra(reference, model) FROM pairs"),
     function!("progression", &["first", "last", "days"], Table, change,
         "last - first, and per 365.25 days", "Bland & Altman 1986", "SELECT unnest(progression(reference, model, days)) FROM pairs"),
+    function!("progression_beyond", &["first", "last", "days", "detectable"], Table, change_beyond,
+        "share with last - first > detectable, and < -detectable", "Beckerman et al. 2001",
+        "SELECT unnest(progression_beyond(reference, model, days, 2)) FROM pairs"),
     function!("standardise_esp2013", BANDS, Estimate, |r| standardised(r, &Standard::esp2013(), RateInterval::Binomial),
         "sum w p / sum w; binomial variances; refused under 10 events", "Eurostat 2013",
         "SELECT standardise_esp2013(age_from, events, persons) FROM bands"),

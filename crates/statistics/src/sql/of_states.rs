@@ -10,18 +10,25 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::estimate::{Confidence, Estimate, Test};
 use crate::icc::RatingSquares;
 use crate::kappa::{KappaWeights, kappa};
-use crate::paired::{bowker, stuart_maxwell};
+use crate::paired::{McNemar, bowker, mcnemar, stuart_maxwell};
 use crate::pairs::Pairs;
+use crate::prevalence::prevalence;
+use crate::progression::smallest_detectable_change;
 use crate::proportion::{Interval, proportion};
-use crate::roc::Roc;
+use crate::roc::{Roc, RocPoint};
 use crate::score::Scores;
 use crate::table::SquareTable;
 use crate::wilcoxon::signed_rank;
+use std::collections::BTreeSet;
 
 /// Counts of each state of a row.
 pub type States<'a> = &'a [&'a [u64]];
 /// Named estimates.
 pub type Rows = Vec<(String, Estimate)>;
+/// Named tests.
+pub type Tests = Vec<(String, Test)>;
+/// (mean, model - reference, pairs there)
+pub type Spots = Vec<(f64, f64, u64)>;
 
 /// What a function does with its states and numbers.
 #[derive(Clone, Copy)]
@@ -29,6 +36,9 @@ pub enum Apply {
     Estimate(fn(States, &[f64], Confidence) -> Result<Estimate>),
     Test(fn(States, &[f64]) -> Result<Test>),
     Table(fn(States, &[f64], Confidence) -> Result<Rows>),
+    Tests(fn(States, &[f64]) -> Result<Tests>),
+    Roc(fn(States) -> Result<Vec<RocPoint>>),
+    Differences(fn(States) -> Result<Spots>),
 }
 
 /// One scalar function.
@@ -50,6 +60,9 @@ impl Function {
             Apply::Estimate(_) => Form::Estimate,
             Apply::Test(_) => Form::Test,
             Apply::Table(_) => Form::Table,
+            Apply::Tests(_) => Form::Tests,
+            Apply::Roc(_) => Form::Roc,
+            Apply::Differences(_) => Form::Differences,
         }
     }
 
@@ -145,6 +158,62 @@ fn agreement_of_joint(states: States, confidence: Confidence) -> Result<Rows> {
     Ok(rows)
 }
 
+fn limits_table(states: States, confidence: Confidence) -> Result<Rows> {
+    let limits = limits(states, confidence)?;
+    let rows = [
+        ("bias", limits.bias),
+        ("sd_difference", limits.sd),
+        ("lower_limit", limits.lower_limit),
+        ("upper_limit", limits.upper_limit),
+    ];
+    Ok(rows.map(|(name, estimate)| (name.to_owned(), estimate)).to_vec())
+}
+
+/// Pairs that lie on the same point of a Bland-Altman plot are counted together.
+fn differences(states: States) -> Result<Spots> {
+    Ok(pairs(states)?.iter().map(|p| ((p.reference + p.model) / 2.0, p.difference(), p.count)).collect())
+}
+
+/// Share of scores of at least a cut-off where some totals are ranges.
+fn prevalence_table(states: States, numbers: &[f64], confidence: Confidence) -> Result<Rows> {
+    let p = prevalence(&joint(states)?, numbers[0], Interval::Wilson, confidence)?;
+    let rows = [("decided", p.decided), ("open_all_below", p.lowest), ("open_all_above", p.highest)];
+    Ok(rows.map(|(name, estimate)| (name.to_owned(), estimate)).to_vec())
+}
+
+/// Pairs that a cut-off parts: reference at or above it and model below, then the other way.
+fn discordant(joint: &AacJoint, cut: usize) -> Result<(u64, u64)> {
+    let table = SquareTable::of_classes(joint, &[cut])?;
+    Ok((table.at(1, 0), table.at(0, 1)))
+}
+
+/// All tests of paired scores: of their size, of three classes, and of each cut-off alone.
+fn paired_tests(states: States, cuts: &[f64]) -> Result<Tests> {
+    let (joint, table) = (joint(states)?, classes(states, cuts)?);
+    let shift = signed_rank(Pairs::of_joint(&joint).differences(), Confidence::default())?;
+    let mut tests = vec![
+        ("signed_rank".to_owned(), shift.test),
+        ("bowker".to_owned(), bowker(&table)),
+        ("stuart_maxwell".to_owned(), stuart_maxwell(&table)),
+    ];
+    let cuts: BTreeSet<usize> = std::iter::once(1).chain(cuts.iter().map(|cut| *cut as usize)).collect();
+    for cut in cuts {
+        let (b, c) = discordant(&joint, cut)?;
+        tests.push((format!("mcnemar_from_{cut}"), mcnemar(b, c, McNemar::ChiSquared)));
+        tests.push((format!("mcnemar_exact_from_{cut}"), mcnemar(b, c, McNemar::Exact)));
+    }
+    Ok(tests)
+}
+
+fn mcnemar_of(numbers: &[f64], form: McNemar) -> Result<Test> {
+    let whole = |v: &f64| v.fract() == 0.0 && (0.0..9e15).contains(v);
+    if !numbers.iter().all(whole) {
+        let context = format!("two counts of discordant pairs are whole numbers from 0, not {numbers:?}");
+        return Err(Error::new(ErrorKind::Argument, context));
+    }
+    Ok(mcnemar(numbers[0] as u64, numbers[1] as u64, form))
+}
+
 fn drift_table(states: States, confidence: Confidence) -> Result<Rows> {
     let (before, after) = (AacHist::from_counts(states[0])?, AacHist::from_counts(states[1])?);
     let drift = crate::drift::drift(before.levels(), after.levels())?;
@@ -204,12 +273,28 @@ pub const FUNCTIONS: &[Function] = &[
     function!("aac_prevalence", HIST, &["at_least"],
         Apply::Estimate(|s, v, c| Ok(hist(s)?.prevalence(v[0], Interval::Wilson, c))),
         "share of scores >= at_least; Wilson's interval", "Wilson 1927", "SELECT aac_prevalence(aac_hist(model), 1) FROM pairs"),
+    function!("prevalence", JOINT, &["at_least"], Apply::Table(prevalence_table),
+        "share of scores >= at_least among those that aac24_min and aac24_max decide; all others below; all above",
+        "Wilson 1927; Manski 2003", "SELECT unnest(prevalence(aac_joint(model, model), 1)) FROM pairs"),
     function!("aac_drift", &[StateKind::Hist, StateKind::Hist], &[], Apply::Table(|s, _, c| drift_table(s, c)),
         "psi = sum (q - p) ln(q / p); D = max |F - G|; W = sum |F - G|", "Siddiqi 2006; Kantorovich 1942",
         "SELECT unnest(aac_drift(aac_hist(reference), aac_hist(model))) FROM pairs"),
     function!("agreement", JOINT, &[], Apply::Table(|s, _, c| agreement_of_joint(s, c)),
         "all statistics of agreement, differences model - reference", "of each function",
         "SELECT unnest(agreement(aac_joint(reference, model))) FROM pairs"),
+    function!("bland_altman", JOINT, &[], Apply::Table(|s, _, c| limits_table(s, c)),
+        "mean and sd of model - reference; bias +- 1.96 sd", "Bland & Altman 1986, 1999",
+        "SELECT unnest(bland_altman(aac_joint(reference, model))) FROM pairs"),
+    function!("bland_altman_points", JOINT, &[], Apply::Differences(differences),
+        "(reference + model) / 2, model - reference, pairs there", "Bland & Altman 1986",
+        "SELECT unnest(bland_altman_points(aac_joint(reference, model))) FROM pairs"),
+    function!("smallest_detectable_change", JOINT, &[], Apply::Estimate(|s, _, c| {
+            let pairs = pairs(s)?;
+            let value = smallest_detectable_change(&pairs).unwrap_or(f64::NAN);
+            Ok(Estimate::point(pairs.n(), c, "smallest detectable change", value))
+        }),
+        "1.96 sqrt(2) sqrt(mean square of error) of readings repeated without change", "Beckerman et al. 2001",
+        "SELECT smallest_detectable_change(aac_joint(reference, model)) FROM pairs"),
     function!("agreement_bias", JOINT, &[], Apply::Estimate(|s, _, c| Ok(limits(s, c)?.bias)),
         "mean of model - reference; Student's interval", "Bland & Altman 1986",
         "SELECT agreement_bias(aac_joint(reference, model)) FROM pairs"),
@@ -265,6 +350,17 @@ pub const FUNCTIONS: &[Function] = &[
         "sum (n_ij - n_ji)^2 / (n_ij + n_ji)", "Bowker 1948", "SELECT aac_bowker(aac_joint(reference, model), 2, 6) FROM pairs"),
     function!("aac_stuart_maxwell", JOINT, CUTS, Apply::Test(|s, v| Ok(stuart_maxwell(&classes(s, v)?))),
         "d' S^-1 d of the margins", "Stuart 1955; Maxwell 1970", "SELECT aac_stuart_maxwell(aac_joint(reference, model), 2, 6) FROM pairs"),
+    function!("paired", JOINT, CUTS, Apply::Tests(paired_tests),
+        "wilcoxon's signed rank; bowker and stuart-maxwell of three classes; mcnemar at 1 and each cut-off",
+        "Wilcoxon 1945; Bowker 1948; Stuart 1955; Maxwell 1970; McNemar 1947",
+        "SELECT unnest(paired(aac_joint(reference, model), 2, 6)) FROM pairs"),
+    function!("mcnemar", &[], &["b", "c"], Apply::Test(|_, v| mcnemar_of(v, McNemar::ChiSquared)),
+        "(b - c)^2 / (b + c)", "McNemar 1947",
+        "SELECT mcnemar(count(*) FILTER (WHERE reference > 1 AND model < 2), count(*) FILTER (WHERE reference < 2 AND model > 1)) FROM pairs"),
+    function!("mcnemar_corrected", &[], &["b", "c"], Apply::Test(|_, v| mcnemar_of(v, McNemar::Corrected)),
+        "(|b - c| - 1)^2 / (b + c)", "Edwards 1948", "SELECT mcnemar_corrected(150, 86) FROM pairs"),
+    function!("mcnemar_exact", &[], &["b", "c"], Apply::Test(|_, v| mcnemar_of(v, McNemar::Exact)),
+        "binomial with 1/2", "McNemar 1947", "SELECT mcnemar_exact(150, 86) FROM pairs"),
     function!("aac_classes", JOINT, CUTS, Apply::Table(class_table),
         "accuracy, kappas, sensitivity, specificity, PPV, NPV of low, moderate, high", "Wilson 1927; Cohen 1960",
         "SELECT unnest(aac_classes(aac_joint(reference, model), 2, 6)) FROM pairs"),
@@ -273,6 +369,9 @@ pub const FUNCTIONS: &[Function] = &[
         }),
         "P(case scores higher) + P(equal) / 2", "DeLong, DeLong & Clarke-Pearson 1988",
         "SELECT aac_auc(aac_joint_outcome(outcome, model)) FROM pairs"),
+    function!("roc", OUTCOME, &[], Apply::Roc(|s| Ok(Roc::of_joint(&AacJointOutcome::from_counts(s[0])?).points())),
+        "sensitivity and specificity of every threshold score >= at_least", "Hanley & McNeil 1982",
+        "SELECT unnest(roc(aac_joint_outcome(outcome, model))) FROM pairs"),
     function!("wilson", &[], &["count", "n"], Apply::Estimate(|_, v, c| share(v, Interval::Wilson, c)),
         "count / n", "Wilson 1927; Newcombe 1998", "SELECT wilson(count(*) FILTER (WHERE outcome), count(*)) FROM pairs"),
     function!("clopper_pearson", &[], &["count", "n"], Apply::Estimate(|_, v, c| share(v, Interval::ClopperPearson, c)),

@@ -86,5 +86,8 @@ fn answer(function: &Function, states: &[&[u64]], values: &[f64]) -> crate::Resu
         Apply::Estimate(f) => f(states, numbers, confidence).map(Answer::Estimate),
         Apply::Test(f) => f(states, numbers).map(Answer::Test),
         Apply::Table(f) => f(states, numbers, confidence).map(Answer::Table),
+        Apply::Tests(f) => f(states, numbers).map(Answer::Tests),
+        Apply::Roc(f) => f(states).map(Answer::Roc),
+        Apply::Differences(f) => f(states).map(Answer::Differences),
     }
 }

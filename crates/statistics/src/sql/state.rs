@@ -2,11 +2,13 @@
 //! of its rows; the session's memory limit bounds the groups.
 
 use super::refused;
-use crate::counts::{AacHist, AacJoint, AacJointOutcome, CountState, merge_counts, retract_counts};
+use crate::counts::{AacHist, AacJoint, AacJointOutcome, CountState, LEVELS, level, merge_counts, retract_counts};
 use crate::error::{Error, ErrorKind};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Int64Array, UInt64Array};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, UInt64Type};
-use datafusion::common::plan_err;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, UInt64Array};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use datafusion::common::{internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
@@ -67,26 +69,101 @@ impl StateKind {
     }
 
     /// Where each row is counted.
-    fn slots(self, values: &[ArrayRef]) -> Result<Vec<usize>> {
-        let columns: Vec<&Int64Array> = values.iter().map(|v| v.as_primitive::<Int64Type>()).collect();
-        let at = |column: usize, row: usize| columns[column].is_valid(row).then(|| columns[column].value(row));
-        let rows = values.first().map_or(0, |v| v.len());
-        let slot = |row: usize| match self {
-            StateKind::Hist => AacHist::slot(at(0, row)),
-            StateKind::Joint => AacJoint::slot(at(0, row), at(1, row)),
-            StateKind::JointOutcome => {
-                at(0, row).map(outcome).transpose().and_then(|o| AacJointOutcome::slot(o, at(1, row)))
-            }
+    fn slots(self, values: &[ArrayRef]) -> Result<Vec<u16>> {
+        let pair = |first: Vec<u8>, missing: u8, second: Vec<u8>| -> Vec<u16> {
+            let (width, last) = (LEVELS as u16, self.len() as u16 - 1);
+            let slot = |(a, b): (u8, u8)| {
+                let incomplete = (a == missing) | (b == LEVELS as u8);
+                if incomplete { last } else { width * u16::from(a) + u16::from(b) }
+            };
+            first.into_iter().zip(second).map(slot).collect()
         };
-        (0..rows).map(|row| slot(row).map_err(refused)).collect()
+        match self {
+            StateKind::Hist => Ok(scores(&values[0])?.into_iter().map(u16::from).collect()),
+            StateKind::Joint => Ok(pair(scores(&values[0])?, LEVELS as u8, scores(&values[1])?)),
+            StateKind::JointOutcome => Ok(pair(outcomes(&values[0])?, OUTCOMES, scores(&values[1])?)),
+        }
     }
 }
 
-fn outcome(value: i64) -> crate::Result<bool> {
-    match value {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Error::new(ErrorKind::Argument, format!("an outcome is true or false, 1 or 0, not {value}"))),
+/// Outcomes: without, with.
+const OUTCOMES: u8 = 2;
+
+/// Scores as bytes, 25 where one is missing.
+fn scores(column: &ArrayRef) -> Result<Vec<u8>> {
+    codes(column, LEVELS as u8, |value| level(value).err())
+}
+
+/// 0, 1, and 2 where the outcome is missing.
+fn outcomes(column: &ArrayRef) -> Result<Vec<u8>> {
+    codes(column, OUTCOMES, |value| {
+        let context = format!("an outcome is true or false, 1 or 0, not {value}");
+        Some(Error::new(ErrorKind::Argument, context))
+    })
+}
+
+/// Whole numbers of 0..size as bytes, `size` where one is missing; `wrong` says what is wrong with another. One pass over the numbers as
+/// they lie in memory and one over what is missing, without a branch a row, so that the compiler uses vector instructions.
+fn codes(column: &ArrayRef, size: u8, wrong: impl Fn(i64) -> Option<Error>) -> Result<Vec<u8>> {
+    /// What no code is.
+    const OUTSIDE: u8 = u8::MAX;
+    macro_rules! narrowed {
+        ($kind:ty, $unsigned:ty) => {{
+            let values = column.as_primitive::<$kind>().values();
+            // a negative number is a large one without its sign
+            let code = |value: $unsigned| if value < size as $unsigned { value as u8 } else { OUTSIDE };
+            values.iter().map(|value| code(*value as $unsigned)).collect::<Vec<u8>>()
+        }};
+    }
+    let mut codes = match column.data_type() {
+        DataType::Int8 => narrowed!(Int8Type, u8),
+        DataType::UInt8 => narrowed!(UInt8Type, u8),
+        DataType::Int16 => narrowed!(Int16Type, u16),
+        DataType::UInt16 => narrowed!(UInt16Type, u16),
+        DataType::Int32 => narrowed!(Int32Type, u32),
+        DataType::UInt32 => narrowed!(UInt32Type, u32),
+        DataType::Int64 => narrowed!(Int64Type, u64),
+        DataType::UInt64 => narrowed!(UInt64Type, u64),
+        other => return internal_err!("whole numbers were asked for, not {other}"),
+    };
+    if let Some(valid) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+        codes.iter_mut().zip(valid).filter(|(_, valid)| !valid).for_each(|(code, _)| *code = size);
+    }
+    if let Some(row) = codes.iter().position(|code| *code == OUTSIDE) {
+        let value = datafusion::arrow::compute::cast(&column.slice(row, 1), &DataType::Int64)?;
+        // of 64 bits without a sign, too large for ours
+        let value = if value.is_valid(0) { value.as_primitive::<Int64Type>().value(0) } else { i64::MAX };
+        if let Some(error) = wrong(value) {
+            return Err(refused(error));
+        }
+    }
+    Ok(codes)
+}
+
+/// Adds one to the count of each slot. Equal scores follow each other often, and each sum would wait for the one before; so
+/// four tables are counted side by side.
+fn count(counts: &mut [u64], slots: &[u16]) {
+    const TABLES: usize = 4;
+    let width = counts.len();
+    if slots.len() < TABLES * width {
+        slots.iter().for_each(|slot| counts[usize::from(*slot)] += 1);
+        return;
+    }
+    // a batch has less than 2^32 rows
+    let mut tables = vec![0u32; TABLES * width];
+    let (first, rest) = tables.split_at_mut(width);
+    let (second, rest) = rest.split_at_mut(width);
+    let (third, fourth) = rest.split_at_mut(width);
+    let mut fours = slots.chunks_exact(TABLES);
+    for four in &mut fours {
+        first[usize::from(four[0])] += 1;
+        second[usize::from(four[1])] += 1;
+        third[usize::from(four[2])] += 1;
+        fourth[usize::from(four[3])] += 1;
+    }
+    fours.remainder().iter().for_each(|slot| first[usize::from(*slot)] += 1);
+    for table in [&*first, second, third, fourth] {
+        counts.iter_mut().zip(table).for_each(|(count, more)| *count += u64::from(*more));
     }
 }
 
@@ -137,7 +214,9 @@ impl AggregateUDFImpl for CountAggregate {
                 wanted.join(", ")
             );
         }
-        Ok(vec![DataType::Int64; types.len()])
+        // Counted as they are: a column is not copied to be widened.
+        let counted = |t: &DataType| if t.is_integer() { t.clone() } else { DataType::Int8 };
+        Ok(types.iter().map(counted).collect())
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -186,13 +265,13 @@ impl OneState {
 
 impl Accumulator for OneState {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.kind.slots(values)?.into_iter().for_each(|slot| self.counts[slot] += 1);
+        count(&mut self.counts, &self.kind.slots(values)?);
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let mut leaving = vec![0; self.counts.len()];
-        self.kind.slots(values)?.into_iter().for_each(|slot| leaving[slot] += 1);
+        count(&mut leaving, &self.kind.slots(values)?);
         retract_counts(&mut self.counts, &leaving).map_err(refused)
     }
 
@@ -229,9 +308,12 @@ impl GroupStates {
     }
 }
 
-/// Rows that pass a filter: true, not NULL.
-fn passes(filter: Option<&BooleanArray>, row: usize) -> bool {
-    filter.is_none_or(|f| f.is_valid(row) && f.value(row))
+/// The rows that pass a filter (true, not NULL), and their values. What does not pass may hold anything.
+fn passing(values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<(Vec<ArrayRef>, Option<Vec<usize>>)> {
+    let Some(filter) = filter else { return Ok((values.to_vec(), None)) };
+    let kept = values.iter().map(|column| datafusion::arrow::compute::filter(column, filter));
+    let rows = (0..filter.len()).filter(|&row| filter.is_valid(row) && filter.value(row)).collect();
+    Ok((kept.collect::<std::result::Result<_, _>>()?, Some(rows)))
 }
 
 impl GroupsAccumulator for GroupStates {
@@ -244,10 +326,12 @@ impl GroupsAccumulator for GroupStates {
     ) -> Result<()> {
         self.grow(total);
         let width = self.kind.len();
-        for (row, slot) in self.kind.slots(values)?.into_iter().enumerate() {
-            if passes(filter, row) {
-                self.counts[groups[row] * width + slot] += 1;
-            }
+        let (values, rows) = passing(values, filter)?;
+        let slots = self.kind.slots(&values)?;
+        let mut add = |group: usize, slot: u16| self.counts[group * width + usize::from(slot)] += 1;
+        match rows {
+            None => groups.iter().zip(slots).for_each(|(group, slot)| add(*group, slot)),
+            Some(rows) => rows.iter().zip(slots).for_each(|(row, slot)| add(groups[*row], slot)),
         }
         Ok(())
     }
@@ -278,15 +362,84 @@ impl GroupsAccumulator for GroupStates {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let (slots, width) = (self.kind.slots(values)?, self.kind.len());
-        let mut counts = vec![0; slots.len() * width];
-        for (row, slot) in slots.into_iter().enumerate().filter(|(row, _)| passes(filter, *row)) {
-            counts[row * width + slot] = 1;
+        let width = self.kind.len();
+        let mut counts = vec![0; values.first().map_or(0, |v| v.len()) * width];
+        let (values, rows) = passing(values, filter)?;
+        for (place, slot) in self.kind.slots(&values)?.into_iter().enumerate() {
+            let row = rows.as_ref().map_or(place, |rows| rows[place]);
+            counts[row * width + usize::from(slot)] = 1;
         }
         Ok(vec![Arc::new(self.kind.array(counts)?)])
     }
 
     fn size(&self) -> usize {
         self.counts.capacity() * size_of::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Int64Array;
+    use datafusion::arrow::compute::cast;
+
+    /// Every level, repeated ones, missing ones; more rows than four tables have counts.
+    fn column(step: usize, missing_every: usize) -> Vec<Option<i64>> {
+        (0..4 * AacJoint::LEN + 7).map(|i| (i % missing_every != 1).then_some((i / 3 * step % LEVELS) as i64)).collect()
+    }
+
+    #[test]
+    fn every_width_of_whole_numbers_is_counted_as_by_hand() {
+        let (reference, model) = (column(7, 5), column(11, 7));
+        let outcome: Vec<Option<i64>> = reference.iter().map(|r| r.map(|r| r % 2)).collect();
+        let (mut hist, mut joint, mut by_outcome) = (AacHist::empty(), AacJoint::empty(), AacJointOutcome::empty());
+        for ((reference, model), outcome) in reference.iter().zip(&model).zip(&outcome) {
+            hist.add(*reference).unwrap();
+            joint.add(*reference, *model).unwrap();
+            by_outcome.add(outcome.map(|o| o == 1), *model).unwrap();
+        }
+        use DataType::*;
+        for width in [Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64] {
+            let of = |values: &[Option<i64>]| cast(&Int64Array::from(values.to_vec()), &width).unwrap();
+            let counted = |kind: StateKind, values: &[ArrayRef]| {
+                let mut counts = vec![0; kind.len()];
+                count(&mut counts, &kind.slots(values).unwrap());
+                counts
+            };
+            assert_eq!(counted(StateKind::Hist, &[of(&reference)]), hist.counts(), "{width}");
+            assert_eq!(counted(StateKind::Joint, &[of(&reference), of(&model)]), joint.counts(), "{width}");
+            let pairs = [of(&outcome), of(&model)];
+            assert_eq!(counted(StateKind::JointOutcome, &pairs), by_outcome.counts(), "{width}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_score_or_outcome_is_refused_by_its_value() {
+        let refusal = |kind: StateKind, values: &[ArrayRef]| kind.slots(values).unwrap_err().to_string();
+        let one = |value: i64| Arc::new(Int64Array::from(vec![Some(3), None, Some(value)])) as ArrayRef;
+        for value in [-1, 25, 281, i64::MIN, i64::MAX] {
+            assert!(refusal(StateKind::Hist, &[one(value)]).contains(&format!("not {value}")));
+            assert!(refusal(StateKind::Joint, &[one(value), one(4)]).contains(&format!("not {value}")));
+        }
+        assert!(refusal(StateKind::JointOutcome, &[one(3), one(4)]).contains("an outcome is"));
+        // NULL may hide anything
+        let hidden = Int64Array::new(vec![3, 99].into(), Some(vec![true, false].into()));
+        assert_eq!(StateKind::Hist.slots(&[Arc::new(hidden)]).unwrap(), [3, 25]);
+        let huge: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+        assert!(refusal(StateKind::Hist, &[huge]).contains("0..=24"));
+    }
+
+    #[test]
+    fn rows_that_a_filter_leaves_out_may_hold_anything() {
+        let values: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![Some(1), Some(77), None, Some(2)]))];
+        let filter = BooleanArray::from(vec![Some(true), Some(false), Some(true), None]);
+        let mut states = GroupStates { kind: StateKind::Hist, counts: Vec::new() };
+        states.update_batch(&values, &[0, 0, 1, 1], Some(&filter), 2).unwrap();
+        let (one, missing) = (1, AacHist::LEN + LEVELS);
+        let expected: Vec<u64> = (0..2 * AacHist::LEN).map(|at| u64::from(at == one || at == missing)).collect();
+        assert_eq!(states.counts, expected);
+        let single = states.convert_to_state(&values, Some(&filter)).unwrap();
+        let sums: Vec<u64> = self::states(&single[0]).map(|s| s.unwrap().iter().sum()).collect();
+        assert_eq!(sums, [1, 0, 1, 0]);
     }
 }

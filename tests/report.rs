@@ -1,0 +1,161 @@
+//! The report: it says what `stats` says, is whole without inputs and with them, well-formed, the same bytes again, and names nobody.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::{cohort, repository, run, stdout, text};
+
+/// Ids of all sections.
+const SECTIONS: [&str; 12] = [
+    "flow",
+    "table1",
+    "distribution",
+    "prevalence",
+    "agreement",
+    "places",
+    "progression",
+    "survival",
+    "failures",
+    "methods",
+    "limits",
+    "checklists",
+];
+
+/// Reads a page as XML and says ids of sections, drawings without a title or a description, and links to elsewhere.
+const LOOK: &str = r#"
+import sys, xml.etree.ElementTree as tree
+page = tree.parse(sys.argv[1]).getroot()
+name = lambda element: element.tag.rsplit('}')[-1]
+every = list(page.iter())
+print(' '.join(e.get('id') for e in every if name(e) == 'section'))
+drawings = [e for e in every if name(e) == 'svg']
+said = [e for e in drawings if len(''.join(e[0].itertext())) > 5 and len(''.join(e[1].itertext())) > 10 and name(e[0]) == 'title' and name(e[1]) == 'desc']
+print(len(drawings), len(said))
+ids = [e.get('id') for e in every if e.get('id')]
+print(len(ids) - len(set(ids)))
+links = [v for e in every for k, v in e.attrib.items() if k.rsplit('}')[-1] in ('href', 'src', 'action', 'data')]
+print(' '.join(v for v in links if not v.startswith('#') or v[1:] not in ids))
+print(len([e for e in every if name(e) in ('script', 'link', 'img', 'iframe', 'object')]))
+numbers = [v for e in every for k, v in e.attrib.items() if k in ('x', 'y', 'x1', 'x2', 'y1', 'y2', 'cx', 'cy', 'r', 'width', 'height') and name(e) != 'svg']
+print(len([v for v in numbers if not -1 <= float(v) <= 2000]))
+"#;
+
+/// Lines that [`LOOK`] prints.
+fn look(page: &Path) -> Vec<String> {
+    let output = Command::new("python3").args(["-c", LOOK, text(page)]).output().unwrap();
+    assert!(output.status.success(), "{}: {}", page.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn check(page: &Path, drawings: usize) -> String {
+    let html = std::fs::read_to_string(page).unwrap();
+    let seen = look(page);
+    assert_eq!(seen[0], SECTIONS.join(" "));
+    assert_eq!(seen[1], format!("{drawings} {drawings}"), "every drawing has title and description");
+    assert_eq!(seen[2], "0", "ids that occur twice");
+    assert_eq!(seen[3], "", "links that lead elsewhere, or nowhere");
+    assert_eq!(seen[4], "0", "scripts, style sheets, images from outside");
+    assert_eq!(seen[5], "0", "shapes outside of their drawing");
+    for wrong in ["NaN", "None", "undefined", "inf%", "url(", "@import", "http://www.w3.org/2000/svg\" href"] {
+        assert!(!html.contains(wrong), "{wrong} in {}", page.display());
+    }
+    html
+}
+
+fn statistic(rows: &serde_json::Value, name: &str) -> serde_json::Value {
+    let rows = rows.as_array().unwrap();
+    rows.iter().find(|row| row["statistic"] == name).unwrap_or_else(|| panic!("no {name} in {rows:?}")).clone()
+}
+
+#[test]
+fn the_report_says_what_stats_says_and_names_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    let (lake, key, images) = (at("lake"), at("lake.key"), cohort().join("images"));
+    run(&["score", text(&images), "--lake", text(&lake)], 0);
+    let participants = cohort().join("participants.csv");
+    let outcomes = at("outcomes.csv");
+    run(
+        &["pseudonymise", text(&participants), "--column", "patient_id", "--key", text(&key), "-o", text(&outcomes)],
+        0,
+    );
+    let human = cohort().join("human_readings.parquet");
+
+    // Without files: every section is there and says what to give.
+    let bare = at("bare.html");
+    run(&["report", "--lake", text(&lake), "-o", text(&bare)], 0);
+    let html = check(&bare, 5);
+    for option in ["--human FILE", "--event COLUMN", "--site COLUMN"] {
+        assert!(html.contains(option), "{option}");
+    }
+    assert!(!at("bare.json").exists());
+
+    // With all: more drawings, and the same bytes again.
+    let whole = at("whole.html");
+    let with =
+        ["--with", text(&outcomes), "--event", "event", "--time", "followup_years", "--covariates", "age_years,smoker"];
+    let with = [&with[..], &["--human", text(&human)]].concat();
+    let report = |out: &Path| {
+        let own = [
+            "report",
+            "--lake",
+            text(&lake),
+            "--json",
+            "-o",
+            text(out),
+            "--title",
+            "A <study> & more",
+            "--site",
+            "site",
+        ];
+        run(&[&own[..], &with].concat(), 0);
+    };
+    report(&whole);
+    let html = check(&whole, 10);
+    assert!(
+        html.contains("A &lt;study&gt; &amp; more")
+            && html.contains("Bland-Altman")
+            && !html.contains("--event COLUMN")
+    );
+    let again = at("again.html");
+    report(&again);
+    assert!(std::fs::read(&whole).unwrap() == std::fs::read(&again).unwrap(), "the same inputs, the same bytes");
+    run(&["report", "--lake", text(&lake), "--date", "today", "-o", text(&again)], 2);
+    run(&["report", "--lake", text(&lake), "--site", "no_such_column", "-o", text(&again)], 2);
+
+    // The numbers of the page are those that `stats` prints.
+    let numbers: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(at("whole.json")).unwrap()).unwrap();
+    let stats = |name: &str, more: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&stdout(
+            &[&["stats", name, "--lake", text(&lake), "--format", "json"][..], more, &with].concat(),
+        ))
+        .unwrap()
+    };
+    assert_eq!(numbers["prevalence"], stats("prevalence", &[]));
+    assert_eq!(numbers["score"], stats("score", &[]));
+    assert_eq!(numbers["flow"], stats("flow", &[]));
+    assert_eq!(numbers["prevalence_by_sex"], stats("prevalence", &["--by", "sex"]));
+    assert_eq!(numbers["survival"], stats("survival", &[]));
+    assert_eq!(numbers["c_index"], stats("cindex", &[]));
+    assert_eq!(numbers["trend_over_age"], stats("trend", &[]));
+    let any = statistic(&numbers["prevalence"], "aac24 >= 1");
+    assert!(html.contains(&format!("{:.1} % (", 100.0 * any["estimate"].as_f64().unwrap())));
+    let agreement = stats("agreement", &[]);
+    let rows = |reader: &str, of: &serde_json::Value| {
+        let rows = of.as_array().unwrap().iter().filter(|row| row["reader"] == reader);
+        rows.map(|row| (row["statistic"].to_string(), row.to_string())).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(rows("A", &numbers["agreement"]), rows("A", &agreement));
+    assert!(rows("B", &agreement).len() > 15);
+
+    // Nobody is named: neither in the page nor in the numbers.
+    let json = std::fs::read_to_string(at("whole.json")).unwrap();
+    let known = std::fs::read_to_string(&participants).unwrap();
+    let keyed = std::fs::read_to_string(&outcomes).unwrap();
+    let planted = known.lines().chain(keyed.lines()).filter(|line| !line.contains("_id,")).flat_map(|line| {
+        let fields: Vec<&str> = line.split(',').collect();
+        [fields[0].to_owned(), fields[2].to_owned(), fields[6].to_owned()]
+    });
+    for name in planted.chain([text(folder.path()).to_owned(), text(&repository()).to_owned()]) {
+        assert!(!name.is_empty() && !html.contains(&name) && !json.contains(&name), "{name} is in the report");
+    }
+}
