@@ -19,6 +19,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{Expr, SQLOptions, SessionConfig, SessionContext, ident};
 use futures::TryStreamExt;
 use std::sync::Arc;
@@ -199,19 +200,22 @@ impl LakeSession {
         self.query(sql).await?.collect().await
     }
 
-    /// An error that a statement over this session's tables met, in words that help; for those who run statements on
-    /// [`LakeSession::context`] with a memory of their own.
-    pub fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
+    pub(crate) fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
         explain(error, memory_mib, &self.tables)
     }
 
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let planned = self.context.sql_with_options(sql, LakeSession::read_only()).await;
         let frame = planned.map_err(|error| explain(error, self.memory_mib, &self.tables))?;
-        if !self.mixed_fingerprints {
-            fingerprints::refuse_mixture(&self.context, frame.logical_plan()).await?;
-        }
+        self.refuse_mixture(frame.logical_plan()).await?;
         Ok(frame)
+    }
+
+    pub(crate) async fn refuse_mixture(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.mixed_fingerprints {
+            return Ok(());
+        }
+        fingerprints::refuse_mixture(&self.context, plan).await
     }
 }
 

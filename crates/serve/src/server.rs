@@ -6,9 +6,9 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::postgres::Postgres;
 use crate::query::Queries;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Aggregate, Snapshots};
 use crate::tls::{Identity, Protocol};
-use crate::users::Users;
+use crate::users::{Role, Users};
 use lake::Lake;
 use prometheus::Registry;
 use std::net::SocketAddr;
@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Server {
     pub lake: Lake,
     pub limits: Limits,
+    /// `None`: nobody is told numbers under disclosure control.
+    pub aggregate: Option<Aggregate>,
     /// `None`: whoever reaches the socket sees the rows.
     pub users: Option<Users>,
     /// `None`: nothing is encrypted.
@@ -47,9 +49,9 @@ impl Server {
             self.check(*address)?;
         }
         let metrics = Metrics::register(&self.registry)?;
-        let snapshots = Snapshots::new(self.lake, &self.limits, metrics.clone());
+        let snapshots = Snapshots::new(self.lake, self.aggregate, &self.limits, metrics.clone());
         // A lake that cannot be read is told now, not to the first who asks.
-        snapshots.newest().await?;
+        snapshots.newest(Role::Row).await.map_err(Error::Unreadable)?;
         let queries = Arc::new(Queries::new(snapshots, self.limits, metrics));
         let users = self.users.map(Arc::new);
         let tls = |protocol| self.identity.as_ref().map(|identity| identity.acceptor(&protocol)).transpose();

@@ -233,7 +233,8 @@ async fn other_machines_are_not_served_by_accident() {
         let place = ::lake::store_for(folder.path().join("lake").to_str().unwrap(), &[]).unwrap();
         let lake = ::lake::Lake::create_if_absent(place).await.unwrap();
         let registry = prometheus::Registry::new();
-        let server = Server { lake, limits: limits(), users, identity: None, unprotected: false, registry };
+        let server =
+            Server { lake, limits: limits(), aggregate: None, users, identity: None, unprotected: false, registry };
         let refused = server.bind(Some("0.0.0.0:0".parse().unwrap()), None).await.err().unwrap().to_string();
         assert!(refused.contains(missing) && refused.contains("--unprotected"), "{refused}");
     }

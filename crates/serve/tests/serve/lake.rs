@@ -47,7 +47,15 @@ pub async fn serve_to(limits: Limits, users: Option<Users>, identity: Option<Ide
     let place = store_for(folder.path().join("lake").to_str().unwrap(), &[]).unwrap();
     let lake = Lake::create_if_absent(place).await.unwrap();
     let registry = prometheus::Registry::new();
-    let server = Server { lake: lake.clone(), limits, users, identity, unprotected: false, registry: registry.clone() };
+    let server = Server {
+        lake: lake.clone(),
+        limits,
+        aggregate: None,
+        users,
+        identity,
+        unprotected: false,
+        registry: registry.clone(),
+    };
     let any = "127.0.0.1:0".parse().unwrap();
     let bound: Bound = server.bind(Some(any), Some(any)).await.unwrap();
     let (pg, http) = (bound.postgres().unwrap(), bound.http().unwrap());
@@ -94,7 +102,7 @@ impl Served {
                 .all(|(name, value)| metric.get_label().iter().any(|l| l.name() == *name && l.value() == *value))
         };
         let metric = family.get_metric().iter().find(fits).unwrap_or_else(|| panic!("{name} has no {labels:?}"));
-        metric.get_counter().value() + metric.get_gauge().value()
+        metric.get_counter().get_value() + metric.get_gauge().get_value()
     }
 
     pub fn queries(&self, outcome: &str) -> f64 {
