@@ -38,7 +38,7 @@ impl Snapshots {
         let options = SessionOptions {
             memory_mib: (limits.query_memory_bytes >> 20).max(1),
             threads: limits.threads,
-            sources: false,
+            ..SessionOptions::default()
         };
         Snapshots { lake, options, refresh_after: limits.refresh_after, metrics, newest: Mutex::new(None) }
     }

@@ -94,7 +94,7 @@ impl Served {
                 .all(|(name, value)| metric.get_label().iter().any(|l| l.name() == *name && l.value() == *value))
         };
         let metric = family.get_metric().iter().find(fits).unwrap_or_else(|| panic!("{name} has no {labels:?}"));
-        metric.get_counter().value() + metric.get_gauge().value()
+        metric.get_counter().get_value() + metric.get_gauge().get_value()
     }
 
     pub fn queries(&self, outcome: &str) -> f64 {
