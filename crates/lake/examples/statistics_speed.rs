@@ -181,7 +181,7 @@ fn peak_mib() -> Result<f64> {
 
 async fn session(folder: &Path, threads: usize) -> Result<LakeSession> {
     let lake = Lake::create_if_absent(Location::in_memory()).await?;
-    let options = SessionOptions { memory_mib: MEMORY_MIB, threads, sources: false };
+    let options = SessionOptions { memory_mib: MEMORY_MIB, threads, sources: false, ..SessionOptions::default() };
     let session = lake.session(options).await?;
     // beside the lake's own, empty table of that name
     let context = session.context();

@@ -186,6 +186,7 @@ mod tests {
         assert_eq!(count(&[square(90.0, 40.0, 14.5)]), 25, "cut at the box");
         assert_eq!(count(&[square(0.0, 0.0, 5.0)]), 0);
         let touching = vec![Point::new(101.0, 51.0), Point::new(105.0, 51.0), Point::new(103.0, 55.0)];
-        assert_eq!(area.fill(&[touching.clone()]), area.fill(&[touching.into_iter().rev().collect()]));
+        let backwards: Vec<Point<ImagePx>> = touching.iter().rev().copied().collect();
+        assert_eq!(area.fill(&[touching]), area.fill(&[backwards]));
     }
 }

@@ -30,6 +30,7 @@ pub async fn connect(url: &str) -> Result<AmqpBroker> {
         delivery_limit: DELIVERY_LIMIT,
         connection_name: "throughput".into(),
         reconnect_within: Duration::from_secs(30),
+        metrics: Metrics::unread(),
     };
     Ok(AmqpBroker::connect(settings).await?)
 }
