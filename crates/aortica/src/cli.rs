@@ -559,6 +559,13 @@ pub struct ServeArgs {
     /// Who may ask; without it, whoever reaches the socket. `aortica serve user NAME` writes it.
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
+    /// Policy of disclosure control (TOML) for users of the role aggregate, who are refused without one; `aortica policy print` shows
+    /// every key.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// The readings that the role aggregate is told of, where the lake holds those of several pipelines or versions.
+    #[arg(long, value_name = "FINGERPRINT", requires = "policy")]
+    pub fingerprint: Option<String>,
     /// Certificate chain (PEM); both sockets then speak TLS only.
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<PathBuf>,

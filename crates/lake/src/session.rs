@@ -19,6 +19,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{Expr, SQLOptions, SessionConfig, SessionContext, ident};
 use futures::TryStreamExt;
 use std::sync::Arc;
@@ -208,10 +209,20 @@ impl LakeSession {
     async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let planned = self.context.sql_with_options(sql, LakeSession::read_only()).await;
         let frame = planned.map_err(|error| explain(error, self.memory_mib, &self.tables))?;
-        if !self.mixed_fingerprints {
-            fingerprints::refuse_mixture(&self.context, frame.logical_plan()).await?;
-        }
+        self.refuse_mixture(frame.logical_plan()).await?;
         Ok(frame)
+    }
+
+    /// Refuses a plan whose statistics would gather readings of several fingerprints; for those who plan statements over
+    /// [`LakeSession::context`] themselves.
+    ///
+    /// # Errors
+    /// [`Error::Query`] names the fingerprints, unless the session lets them mix ([`SessionOptions::mixed_fingerprints`]).
+    pub async fn refuse_mixture(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.mixed_fingerprints {
+            return Ok(());
+        }
+        fingerprints::refuse_mixture(&self.context, plan).await
     }
 }
 

@@ -7,6 +7,7 @@ mod access;
 mod base64;
 mod catalog;
 mod error;
+mod groups;
 mod growth;
 mod http;
 mod limits;
@@ -25,6 +26,7 @@ mod users;
 mod window;
 
 pub use error::{Error, Result};
+pub use groups::Disclosure;
 pub use limits::{Limits, STATEMENT_KIB_MAX, THREAD_STACK_BYTES};
 pub use refusal::{Reason, Refusal};
 pub use server::{Bound, Server};

@@ -1,6 +1,7 @@
 //! From a statement to rows, within limits: the one way both doors go.
 
 use crate::access;
+use crate::groups::Groups;
 use crate::limits::Limits;
 use crate::memory::{QueryMemory, TotalMemory};
 use crate::metrics::{DONE, Door, LEFT, Metrics};
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 /// All that is asked of one lake.
 pub(crate) struct Queries {
     pub snapshots: Snapshots,
+    groups: Groups,
     pub limits: Limits,
     pub metrics: Metrics,
     pub memory: Arc<TotalMemory>,
@@ -65,9 +67,10 @@ pub(crate) struct Answer {
 }
 
 impl Queries {
-    pub fn new(snapshots: Snapshots, limits: Limits, metrics: Metrics) -> Queries {
+    pub fn new(snapshots: Snapshots, groups: Groups, limits: Limits, metrics: Metrics) -> Queries {
         Queries {
             snapshots,
+            groups,
             memory: TotalMemory::new(limits.memory_bytes),
             turns: Arc::new(Semaphore::new(limits.queries)),
             cut: CancellationToken::new(),
@@ -133,10 +136,12 @@ impl Queries {
         snapshot: &Arc<Snapshot>,
         statement: Arc<Statement>,
     ) -> Result<Prepared, Refusal> {
-        let state = access::session(&asker.user, snapshot)?.state();
+        let state = access::session(&asker.user, snapshot, &self.groups).await?.state();
         let planned = work.on(state.statement_to_plan((*statement).clone())).await?;
         let plan = planned.map_err(|error| self.explain(snapshot, error, None))?;
-        Ok(Prepared { plan: access::reading(plan)?, statement, over: Arc::downgrade(snapshot) })
+        let plan = access::reading(plan)?;
+        work.on(access::one_fingerprint(&asker.user, snapshot, &plan)).await??;
+        Ok(Prepared { plan, statement, over: Arc::downgrade(snapshot) })
     }
 
     async fn start(
@@ -159,8 +164,8 @@ impl Queries {
             Some(values) => plan.replace_params_with_values(&values).map_err(explained)?,
             None => plan,
         };
-        let session = access::session(&asker.user, &snapshot)?;
-        let state = self.state(session, &memory).map_err(explained)?;
+        let session = access::session(&asker.user, &snapshot, &self.groups).await?;
+        let state = self.state(&session, &memory).map_err(explained)?;
         let physical = work.on(state.create_physical_plan(&plan)).await?.map_err(explained)?;
         let context = state.task_ctx();
         let stream = work.on(async { execute_stream(physical, context) }).await?.map_err(explained)?;

@@ -1,6 +1,7 @@
 //! Both doors over one lake, from listening to the last answer.
 
 use crate::error::{Error, Result};
+use crate::groups::{Disclosure, Groups};
 use crate::http::Http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -9,7 +10,7 @@ use crate::query::Queries;
 use crate::snapshot::Snapshots;
 use crate::tls::{Identity, Protocol};
 use crate::users::Users;
-use lake::Lake;
+use lake::{Lake, SessionOptions};
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Server {
     pub limits: Limits,
     /// `None`: whoever reaches the socket sees the rows.
     pub users: Option<Users>,
+    /// What the role `aggregate` may be told; `None`: its users are refused.
+    pub disclosure: Option<Disclosure>,
     /// `None`: nothing is encrypted.
     pub identity: Option<Identity>,
     /// Serve other machines although there are no users, or no TLS.
@@ -47,10 +50,16 @@ impl Server {
             self.check(*address)?;
         }
         let metrics = Metrics::register(&self.registry)?;
-        let snapshots = Snapshots::new(self.lake, &self.limits, metrics.clone());
+        let options = SessionOptions {
+            memory_mib: (self.limits.query_memory_bytes >> 20).max(1),
+            threads: self.limits.threads,
+            ..SessionOptions::default()
+        };
+        let groups = Groups::new(self.lake.clone(), options.clone(), self.disclosure);
+        let snapshots = Snapshots::new(self.lake, options, &self.limits, metrics.clone());
         // A lake that cannot be read is told now, not to the first who asks.
         snapshots.newest().await?;
-        let queries = Arc::new(Queries::new(snapshots, self.limits, metrics));
+        let queries = Arc::new(Queries::new(snapshots, groups, self.limits, metrics));
         let users = self.users.map(Arc::new);
         let tls = |protocol| self.identity.as_ref().map(|identity| identity.acceptor(&protocol)).transpose();
         let mut bound = Bound { queries: Arc::clone(&queries), postgres: None, http: None };

@@ -34,12 +34,7 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub fn new(lake: Lake, limits: &Limits, metrics: Metrics) -> Snapshots {
-        let options = SessionOptions {
-            memory_mib: (limits.query_memory_bytes >> 20).max(1),
-            threads: limits.threads,
-            ..SessionOptions::default()
-        };
+    pub fn new(lake: Lake, options: SessionOptions, limits: &Limits, metrics: Metrics) -> Snapshots {
         Snapshots { lake, options, refresh_after: limits.refresh_after, metrics, newest: Mutex::new(None) }
     }
 

@@ -11,7 +11,7 @@ use rustyline::config::Configurer;
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
-use serve::{Identity, Role, Server, Users};
+use serve::{Disclosure, Identity, Role, Server, Users};
 use std::borrow::Cow;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -59,10 +59,12 @@ fn serve(args: &ServeArgs, settings: &Settings) -> anyhow::Result<u8> {
         .build()?;
     runtime.block_on(async {
         let stop = signals::stop_on_signal();
+        let policy = args.policy.as_deref().map(|file| wiring::policy(Some(file), lake)).transpose()?;
         let server = Server {
             lake: wiring::open_lake(lake).await?,
             limits: settings.serve.limits(threads),
             users,
+            disclosure: policy.map(|policy| Disclosure { policy, fingerprint: args.fingerprint.clone() }),
             identity,
             unprotected: args.unprotected,
             registry: prometheus::Registry::new(),

@@ -4,7 +4,7 @@ use ::lake::{Lake, store_for};
 use domain::outcome::Outcome;
 use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
 use domain::{Digest, FailReason, Fingerprint, InstanceFacts, Item};
-use serve::{Bound, Identity, Limits, Server, Users};
+use serve::{Bound, Disclosure, Identity, Limits, Server, Users};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -43,11 +43,28 @@ pub async fn serve(limits: Limits) -> Served {
 }
 
 pub async fn serve_to(limits: Limits, users: Option<Users>, identity: Option<Identity>) -> Served {
+    serve_with(limits, users, identity, None).await
+}
+
+pub async fn serve_with(
+    limits: Limits,
+    users: Option<Users>,
+    identity: Option<Identity>,
+    disclosure: Option<Disclosure>,
+) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let place = store_for(folder.path().join("lake").to_str().unwrap(), &[]).unwrap();
     let lake = Lake::create_if_absent(place).await.unwrap();
     let registry = prometheus::Registry::new();
-    let server = Server { lake: lake.clone(), limits, users, identity, unprotected: false, registry: registry.clone() };
+    let server = Server {
+        lake: lake.clone(),
+        limits,
+        users,
+        disclosure,
+        identity,
+        unprotected: false,
+        registry: registry.clone(),
+    };
     let any = "127.0.0.1:0".parse().unwrap();
     let bound: Bound = server.bind(Some(any), Some(any)).await.unwrap();
     let (pg, http) = (bound.postgres().unwrap(), bound.http().unwrap());
