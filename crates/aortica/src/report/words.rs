@@ -1,6 +1,8 @@
 //! Numbers of answers as a page says them.
 
 use crate::cohort::Row;
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::Serialize;
 
 /// Where there is nothing to say.
@@ -109,6 +111,11 @@ impl Estimated {
         let value = self.estimate?;
         Some((value * scale, self.low.unwrap_or(value) * scale, self.high.unwrap_or(value) * scale))
     }
+}
+
+/// Anything as a template sees it.
+pub fn shown(of: impl Serialize) -> Value {
+    Value::from(Serde(of))
 }
 
 /// p as journals print it.
