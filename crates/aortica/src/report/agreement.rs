@@ -34,11 +34,11 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         };
         readers.push(context! {
             name => name,
-            figure => shown(&drawing(place, name, &of(&points), &of(&agreement))),
-            table => shown(&measures(&format!("AAC-24 of the network against reader {name}"), &of(&agreement))),
-            confusion => shown(&confusion_table(name, &of(&confusion))),
-            classes => shown(&class_table(name, &of(&classes))),
-            tests => shown(&tests(name, &of(&paired))),
+            figure => shown(drawing(place, name, &of(&points), &of(&agreement))),
+            table => shown(measures(&format!("AAC-24 of the network against reader {name}"), &of(&agreement))),
+            confusion => shown(confusion_table(name, &of(&confusion))),
+            classes => shown(class_table(name, &of(&classes))),
+            tests => shown(tests(name, &of(&paired))),
         });
     }
     let icc: Vec<String> = names

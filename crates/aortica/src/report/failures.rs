@@ -54,10 +54,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         lost.row([words, why, count(row, "n").to_string()]);
     }
     Ok(context! {
-        figure => shown(&drawing(&reasons)),
+        figure => shown(drawing(&reasons)),
         table => shown(&table),
         flagged => shown(&flagged),
-        lost => shown(&(!segments.is_empty()).then_some(lost)),
+        lost => shown((!segments.is_empty()).then_some(lost)),
     })
 }
 

@@ -56,10 +56,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     lines(&mut table, "By sex and age at the image, years", &by_age, |row| format!("{}, {}", sex(row), band(row)));
     Ok(context! {
         table => shown(&table),
-        bounds => shown(&bounds_table(&all)),
-        figure => shown(&drawing(&by_age, &any)),
-        standardised => shown(&standardised(&standard, &standard_by_sex)),
-        trend => shown(&trend_table(&trend)),
+        bounds => shown(bounds_table(&all)),
+        figure => shown(drawing(&by_age, &any)),
+        standardised => shown(standardised(&standard, &standard_by_sex)),
+        trend => shown(trend_table(&trend)),
     })
 }
 

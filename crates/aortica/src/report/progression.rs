@@ -53,8 +53,8 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     Ok(context! {
         visits => words,
         table => shown(&table),
-        figure => shown(&drawing(&pairs)),
-        transitions => shown(&transitions(&moves)),
+        figure => shown(drawing(&pairs)),
+        transitions => shown(transitions(&moves)),
         detectable => detectable.is_some(),
     })
 }

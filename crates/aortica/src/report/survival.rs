@@ -42,9 +42,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let c = c_index.first().map(Estimated::of).unwrap_or_default();
     let tests = format!("{tests} Harrell's C of AAC-24 alone: {}.", c.value(3));
     Ok(context! {
-        figure => shown(&drawing(&curve, &unit)),
-        table => shown(&counts(&curve)),
-        cox => shown(&ratios(&cox)),
+        figure => shown(drawing(&curve, &unit)),
+        table => shown(counts(&curve)),
+        cox => shown(ratios(&cox)),
         tests,
         unit,
         covariates => covariates.join(", "),

@@ -57,7 +57,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         .map(|(level, said)| format!("{level} {said}"))
         .collect();
     report.fact("sexes", if sexes.is_empty() { "not known".to_owned() } else { sexes.join(", ") });
-    Ok(context! { table => shown(&table(&rows, &variables)) })
+    Ok(context! { table => shown(table(&rows, &variables)) })
 }
 
 fn table(rows: &[Row], variables: &[String]) -> Table {

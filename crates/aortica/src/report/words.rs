@@ -2,7 +2,6 @@
 
 use crate::cohort::Row;
 use minijinja::Value;
-use minijinja::value::Serde;
 use serde::Serialize;
 
 /// Where there is nothing to say.
@@ -115,7 +114,7 @@ impl Estimated {
 
 /// Anything as a template sees it.
 pub fn shown(of: impl Serialize) -> Value {
-    Value::from(Serde(of))
+    Value::from_serialize(of)
 }
 
 /// p as journals print it.
