@@ -81,7 +81,7 @@ impl Queries {
         let mut work = self.work(asker);
         let prepared = async {
             let snapshot = self.snapshots.newest(asker.user.role).await?;
-            self.plan(asker, &mut work, &snapshot, statement).await
+            self.plan(&mut work, &snapshot, statement).await
         };
         let prepared = prepared.await;
         match &prepared {
@@ -118,7 +118,6 @@ impl Queries {
 
     async fn plan(
         &self,
-        asker: &Asker,
         work: &mut Work,
         snapshot: &Arc<Snapshot>,
         statement: Arc<Statement>,
@@ -141,7 +140,7 @@ impl Queries {
         let plan = if current {
             prepared.plan.clone()
         } else {
-            self.plan(asker, work, &snapshot, Arc::clone(&prepared.statement)).await?.plan
+            self.plan(work, &snapshot, Arc::clone(&prepared.statement)).await?.plan
         };
         let memory = QueryMemory::new(self.limits.query_memory_bytes, &self.memory);
         let explained = |error| self.explain(&snapshot, error, Some(&memory));
