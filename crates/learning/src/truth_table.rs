@@ -37,12 +37,12 @@ pub fn read_truth(path: &Path, pseudonym: impl Fn(&str) -> Option<String>) -> Re
     Ok(rows)
 }
 
-fn refused(problem: String) -> Error {
+pub(crate) fn refused(problem: String) -> Error {
     Error::TruthTable { problem }
 }
 
 /// A column by name and type.
-fn column<'a>(batch: &'a RecordBatch, name: &str, kind: &DataType) -> Result<&'a ArrayRef> {
+pub(crate) fn column<'a>(batch: &'a RecordBatch, name: &str, kind: &DataType) -> Result<&'a ArrayRef> {
     let column = batch.column_by_name(name).ok_or_else(|| refused(format!("lacks column `{name}`")))?;
     if column.data_type() != kind {
         return Err(refused(format!("column `{name}` is {}, expected {kind}", column.data_type())));
