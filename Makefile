@@ -96,10 +96,12 @@ bench: runtime release ## images a second, ratio to the networks alone, cost and
 	tests/bench/infer.sh
 	tests/bench/infer.sh --precision fp32 --record tests/bench/infer-fp32.json
 	tests/peers/inference/clients.sh
+	tests/peers/forest/run.sh
 
 .PHONY: models
-models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume
+models: ## train networks and forest from the seed and export them (PyTorch, hours); checkpoints resume
 	pipelines/training/run.sh
+	pipelines/training/forest.sh
 
 # --- clean ------------------------------------------------------------------------------------------------------------
 

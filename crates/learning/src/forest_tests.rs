@@ -59,6 +59,34 @@ fn a_forest_learns_streaks_and_is_the_same_on_any_number_of_threads() {
     assert!(best.dice > 0.75 && best.accuracy > 0.98, "{best:?}");
 }
 
+/// The forest of pipelines/vfa-forest on images that it never saw: a smoke alarm, the model's card has the measure.
+#[test]
+fn the_shipped_forest_marks_calcium_far_above_chance() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = phantom::Config::from_toml(include_str!("../../../pipelines/training/track-a.toml")).unwrap();
+    let cohort = phantom::Cohort::new(config, 31, 16, 1).unwrap();
+    phantom::write_cohort(&cohort, folder.path(), 2, &|_, _| ()).unwrap();
+    let annotations = crate::annotations::read_annotations(&folder.path().join("truth.parquet")).unwrap();
+    let shape = include_str!("../../../pipelines/vfa-unet/shape.json");
+    let set = crate::annotated_set::AnnotatedSet {
+        annotations: &annotations,
+        images: &folder.path().join("images"),
+        masks: &folder.path().join("masks"),
+        shape: &scoring::ShapeModel::from_json(shape).unwrap(),
+        target: crate::annotated_set::Target::Binary,
+        variants: 0,
+        seed: 1,
+    };
+    set.write(&folder.path().join("shards"), |_| ()).unwrap();
+    let regions = crate::regions::read_regions(&folder.path().join("shards")).unwrap();
+    assert_eq!(regions.len(), annotations.len());
+    let forest = Forest::from_bytes(include_bytes!("../../../pipelines/vfa-forest/forest.bin")).unwrap();
+    let judged = judge_forest(&forest, &regions).unwrap();
+    let shipped = judged.iter().find(|q| (q.threshold - 0.95).abs() < 1e-9).unwrap();
+    // Pixels marked at random have a Dice of at most twice the share of calcium, about .01.
+    assert!(shipped.dice > 0.2 && shipped.accuracy > 0.98, "{shipped:?}");
+}
+
 #[test]
 fn judging_counts_what_a_person_would_count() {
     // A leaf alone marks all pixels up to its probability, and none above.

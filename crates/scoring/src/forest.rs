@@ -273,7 +273,7 @@ impl Forest {
     }
 
     /// The forest as a file: magic and version, counts, features (kind, x, y, width, height: a byte each), trees (count; nodes of feature u16,
-    /// value i32 and, unless it is a leaf, right child u32), BLAKE3 of all that. Little endian.
+    /// value i32 and, unless it is a leaf, right child u32), SHA-256 of all that. Little endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.features.len() as u16).to_le_bytes());
