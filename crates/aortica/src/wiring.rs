@@ -102,17 +102,25 @@ pub async fn networks(
                 let config = networks.session(manifest.name(), threads)?;
                 Ok(Arc::new(Session::start(&runtime, manifest.clone(), config)?))
             };
-            let (locate, segment) = (start(pipeline.locate())?, start(pipeline.segment())?);
-            let provider = joined(locate.provider(), segment.provider());
+            let locate = start(pipeline.locate())?;
+            let segment = pipeline.segment().map(start).transpose()?;
+            let provider = joined(locate.provider(), segment.as_ref().map(|s| s.provider()));
+            let segment = segment.map(|session| session as Arc<dyn Stage>);
             Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
         })
         .await?;
     }
-    let [locate, segment] = pipeline.forms();
-    let (locate, at_locate) = served(locate, pipeline.locate(), urls, false, settings).await?;
-    let (segment, at_segment) = served(segment, pipeline.segment(), urls, true, settings).await?;
+    let mut clients = Vec::new();
+    for (place, (forms, chosen)) in pipeline.forms().into_iter().zip(pipeline.networks()).enumerate() {
+        clients.push(served(forms, chosen, urls, place > 0, settings).await?);
+    }
+    let mut clients = clients.into_iter();
+    let (locate, at_locate) = clients.next().ok_or_else(|| misconfigured("a pipeline without networks"))?;
+    let (segment, at_segment) = clients.next().unzip();
     let provider = joined(at_locate, at_segment);
-    let pipeline = Arc::new(pipeline.computed_by(locate.manifest().clone(), segment.manifest().clone()));
+    let marks = segment.as_ref().map(|stage| stage.manifest().clone());
+    let pipeline = Arc::new(pipeline.computed_by(locate.manifest().clone(), marks));
+    let segment = segment.map(|client| client as Arc<dyn Stage>);
     Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
 }
 
@@ -152,7 +160,7 @@ async fn served(
 /// The provider of readings that are computed as the settings ask for.
 pub fn provider(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<String> {
     let on = |manifest: &ModelManifest| settings.networks.form(manifest.name()).map(|choice| choice.device);
-    Ok(joined(on(pipeline.locate())?, on(pipeline.segment())?))
+    Ok(joined(on(pipeline.locate())?, pipeline.segment().map(on).transpose()?))
 }
 
 /// Their fingerprint.
@@ -160,9 +168,12 @@ pub fn fingerprint(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<F
     Ok(pipeline.fingerprint(&provider(pipeline, settings)?))
 }
 
-/// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.
-fn joined(locate: &str, segment: &str) -> String {
-    if locate == segment { locate.to_owned() } else { format!("{locate}+{segment}") }
+/// One name where both networks are computed alike, or there is but one: a part of the fingerprint, because GPUs round differently.
+fn joined(locate: &str, segment: Option<&str>) -> String {
+    match segment.filter(|segment| *segment != locate) {
+        Some(segment) => format!("{locate}+{segment}"),
+        None => locate.to_owned(),
+    }
 }
 
 /// The services of one network: those given for its name, or by place: one URL for all, or one each.

@@ -37,7 +37,7 @@ const POSE_NOISE: (f64, f64, f64) = (0.12, 0.04, 3.0);
 const UNKNOWN_ASPECT_SHARE: f64 = 0.25;
 const UNKNOWN_ASPECT: (f64, f64) = (0.75, 1.33);
 /// Standard errors that the region is widened by, as in the pipeline definition.
-const MARGIN_SD: f64 = 3.0;
+pub(crate) const MARGIN_SD: f64 = 3.0;
 /// Tries at drawing corner errors that span a region, each with smaller errors; the last one has none.
 const REGION_TRIES: usize = 6;
 

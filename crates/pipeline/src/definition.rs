@@ -51,7 +51,8 @@ pub struct Accept {
 /// The stage that names vertebral corners.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Locate {
-    /// Name of the model: manifest `<model>.toml` beside the definition.
+    /// Name of the model: manifest `<model>.toml` beside the definition; or `<pipeline>/<model>`, that of a pipeline in the next folder, so that
+    /// pipelines which differ in one step keep the others once.
     pub model: String,
     /// Peak of a corner's heatmap, 0..1, below which the corner counts as not found.
     pub min_confidence: f64,
@@ -60,7 +61,7 @@ pub struct Locate {
 /// The canonical region around the aorta.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Region {
-    /// File of the statistical shape model, relative to the definition.
+    /// File of the statistical shape model beside the definition, or `<pipeline>/<file>`.
     pub shape_model: String,
     pub width_px: u32,
     pub height_px: u32,
@@ -69,12 +70,23 @@ pub struct Region {
     pub margin_sd: f64,
 }
 
-/// The stage that marks calcification.
+/// What marks calcification.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Segment {
-    pub model: String,
+    #[serde(flatten)]
+    pub by: Marking,
     /// Probability, 0..1, from which a pixel is calcified.
     pub threshold: f64,
+}
+
+/// A network, or a forest that is part of the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Marking {
+    /// Name of the model, as in `locate`. Its answer has a map for each wall, or one for both.
+    Model(String),
+    /// File of the forest, beside the definition. It answers with one map for both walls.
+    Forest(String),
 }
 
 /// How rows of calcium become grades.
@@ -202,7 +214,8 @@ struct RawRegion {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSegment {
-    model: Spanned<String>,
+    model: Option<Spanned<String>>,
+    forest: Option<Spanned<String>>,
     threshold: Spanned<f64>,
 }
 
@@ -255,7 +268,7 @@ impl Check<'_> {
                 )?,
             },
             locate: Locate {
-                model: self.plain_name("locate.model", locate.model)?,
+                model: self.model_name("locate.model", locate.model)?,
                 min_confidence: self.number("locate.min_confidence", locate.min_confidence, PROBABILITY)?,
             },
             region: Region {
@@ -266,7 +279,7 @@ impl Check<'_> {
                 margin_sd: self.number("region.margin_sd", region.margin_sd, 0.5..=6.0)?,
             },
             segment: Segment {
-                model: self.plain_name("segment.model", segment.model)?,
+                by: self.marking(segment.model, segment.forest, &segment.threshold)?,
                 threshold: self.number("segment.threshold", segment.threshold, PROBABILITY)?,
             },
             score: Score {
@@ -285,6 +298,25 @@ impl Check<'_> {
                 )?,
             },
         })
+    }
+
+    /// Exactly one of the two; `near` stands for the section where there is none.
+    fn marking(
+        &self,
+        model: Option<Spanned<String>>,
+        forest: Option<Spanned<String>>,
+        near: &Spanned<f64>,
+    ) -> Result<Marking> {
+        match (model, forest) {
+            (Some(model), None) => Ok(Marking::Model(self.model_name("segment.model", model)?)),
+            (None, Some(forest)) => Ok(Marking::Forest(self.file_name("segment.forest", forest)?)),
+            (Some(_), Some(forest)) => Err(self.refuse(
+                "segment.forest",
+                &forest,
+                "stands beside segment.model: calcium is marked by one of them",
+            )),
+            (None, None) => Err(self.refuse("segment", near, "needs model (a network) or forest (a file)")),
+        }
     }
 
     fn refuse<T>(&self, key: &str, value: &Spanned<T>, what: impl Display) -> Error {
@@ -314,20 +346,29 @@ impl Check<'_> {
     }
 
     fn plain_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let text = value.get_ref();
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        if !is_plain(value.get_ref()) {
             let what = "must be 1 to 64 lower case letters, digits, hyphens or underscores";
             return Err(self.refuse(key, &value, what));
         }
         Ok(value.into_inner())
     }
 
-    /// A file beside the definition: no folder in front, so that a pipeline is one directory that can be moved.
+    /// The name of a model of this pipeline, or behind the name of another one.
+    fn model_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
+        let (pipeline, model) = place(value.get_ref());
+        if !pipeline.is_none_or(is_plain) || !is_plain(model) {
+            let what = "must be a name, or PIPELINE/NAME: lower case letters, digits, hyphens or underscores";
+            return Err(self.refuse(key, &value, what));
+        }
+        Ok(value.into_inner())
+    }
+
+    /// A file beside the definition, or behind the name of another pipeline: pipelines lie side by side and move together.
     fn file_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
-        let text = value.get_ref();
-        if text.is_empty() || text.len() > 128 || text.starts_with('.') || text.contains(['/', '\\']) {
-            return Err(self.refuse(key, &value, "must be the name of a file beside the definition"));
+        let (pipeline, file) = place(value.get_ref());
+        let bad = file.is_empty() || file.len() > 128 || file.starts_with('.') || file.contains(['/', '\\']);
+        if bad || !pipeline.is_none_or(is_plain) {
+            return Err(self.refuse(key, &value, "must be the name of a file beside the definition, or PIPELINE/FILE"));
         }
         Ok(value.into_inner())
     }
@@ -357,6 +398,17 @@ impl Check<'_> {
         sorted.dedup();
         Ok(sorted)
     }
+}
+
+/// 1 to 64 lower case letters, digits, hyphens or underscores.
+fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// Of what model or file of another pipeline: its name, if another is meant, and the rest.
+pub(crate) fn place(name: &str) -> (Option<&str>, &str) {
+    name.split_once('/').map_or((None, name), |(pipeline, rest)| (Some(pipeline), rest))
 }
 
 /// Line of a byte of the text, counted from 1.
@@ -402,11 +454,33 @@ mod tests {
         assert!(nan.contains("region.margin_sd"), "{nan}");
         let outside = refused(&GOOD.replace("\"shape.json\"", "\"../shape.json\""));
         assert!(outside.contains("region.shape_model"), "{outside}");
+        let elsewhere = |name: &str| GOOD.replace("\"shape.json\"", name);
+        let other = PipelineDefinition::parse(&elsewhere("\"vfa-unet/shape.json\""), "pipeline.toml").unwrap();
+        assert_eq!(other.region.shape_model, "vfa-unet/shape.json");
+        for wrong in ["\"vfa-unet/../shape.json\"", "\"/shape.json\"", "\"a/b/shape.json\"", "\"vfa-unet/\""] {
+            assert!(refused(&elsewhere(wrong)).contains("region.shape_model must be"), "{wrong}");
+        }
+        let model = refused(&GOOD.replace("model = \"locate\"", "model = \"../locate\""));
+        assert!(model.contains("locate.model must be a name"), "{model}");
         let size = refused(&GOOD.replace("width_px = 128", "width_px = 64"));
         assert!(size.contains("region.width_px is 64"), "{size}");
         assert!(refused("").contains("missing field"), "an empty file says what is missing");
         let upside_down = refused(&GOOD.replace("moderate_from = 2.0", "moderate_from = 7.0"));
         assert!(upside_down.contains("category.moderate_from"), "{upside_down}");
+    }
+
+    #[test]
+    fn calcium_is_marked_by_a_network_or_by_a_forest() {
+        let by = |lines: &str| GOOD.replace("model = \"segment\"", lines);
+        let forest = PipelineDefinition::parse(&by("forest = \"forest.bin\""), "pipeline.toml").unwrap();
+        assert_eq!(forest.segment.by, Marking::Forest("forest.bin".into()));
+        let network = PipelineDefinition::parse(GOOD, "pipeline.toml").unwrap();
+        assert_eq!(network.segment.by, Marking::Model("segment".into()));
+        assert_ne!(forest.digest(), network.digest());
+        let both = refused(&by("model = \"segment\"\nforest = \"forest.bin\""));
+        assert!(both.contains("segment.forest stands beside segment.model"), "{both}");
+        assert!(refused(&by("")).contains("segment needs model (a network) or forest (a file)"));
+        assert!(refused(&by("forest = \"../forest.bin\"")).contains("segment.forest must be the name of a file"));
     }
 
     #[test]

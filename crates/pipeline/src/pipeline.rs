@@ -1,12 +1,14 @@
 //! A pipeline that can run: its definition with the shape model and the model manifests that it names.
 
-use crate::definition::{DEFINITION_FILE, PipelineDefinition, read_limited};
+use crate::definition::{DEFINITION_FILE, Marking, PipelineDefinition, place, read_limited};
 use crate::error::{Error, ErrorKind, Result};
 use domain::{Digest, Fingerprint};
 use inference::{FormChoice, Forms, ModelManifest};
+use scoring::forest::{FOREST_BYTES_MAX, Forest};
 use scoring::rules::{METHOD_REVISION, ScoringRules};
 use scoring::shape::ShapeModel;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A shape model of 30 points and some ten modes has some 30 kB.
 const MAX_SHAPE_BYTES: u64 = 4 << 20;
@@ -24,7 +26,14 @@ pub struct Pipeline {
     shape: ShapeModel,
     shape_digest: Digest,
     locate: Network,
-    segment: Network,
+    segment: Marker,
+}
+
+/// What marks calcification, read and checked.
+#[derive(Debug, Clone)]
+enum Marker {
+    Network(Box<Network>),
+    Forest { forest: Arc<Forest>, digest: Digest },
 }
 
 /// A network in all its forms, and the one that computes readings.
@@ -54,7 +63,17 @@ impl Pipeline {
             let file = directory.join(DEFINITION_FILE);
             Error::new(ErrorKind::Definition, format!("{}: {e}", file.display()))
         })?;
-        let path = directory.join(&definition.region.shape_model);
+        // What lies in the folder of another pipeline, beside this one, is named by that pipeline.
+        let resolve = |name: &str| {
+            let (pipeline, own) = place(name);
+            let folder = pipeline.map_or_else(|| directory.to_owned(), |p| directory.join("..").join(p));
+            (folder, own.to_owned())
+        };
+        let file = |name: &str| {
+            let (folder, own) = resolve(name);
+            folder.join(own)
+        };
+        let path = file(&definition.region.shape_model);
         let text = read_limited(&path, MAX_SHAPE_BYTES)?;
         let shape_digest = Digest::of(&text);
         let shape = std::str::from_utf8(&text).ok().map(ShapeModel::from_json);
@@ -65,11 +84,22 @@ impl Pipeline {
             let refuse = |e: inference::Error| {
                 Error::new(ErrorKind::Definition, format!("{}: {e}", directory.join(DEFINITION_FILE).display()))
             };
-            let forms = Forms::read(directory, name).map_err(refuse)?;
-            let chosen = choose(name).and_then(|choice| forms.choose(choice)).map_err(refuse)?;
+            let (folder, name) = resolve(name);
+            let forms = Forms::read(&folder, &name).map_err(refuse)?;
+            let chosen = choose(&name).and_then(|choice| forms.choose(choice)).map_err(refuse)?;
             Ok(Network { forms, chosen })
         };
-        let (locate, segment) = (network(&definition.locate.model)?, network(&definition.segment.model)?);
+        let locate = network(&definition.locate.model)?;
+        let segment = match &definition.segment.by {
+            Marking::Model(name) => Marker::Network(Box::new(network(name)?)),
+            Marking::Forest(name) => {
+                let path = file(name);
+                let bytes = read_limited(&path, FOREST_BYTES_MAX)?;
+                let forest = Forest::from_bytes(&bytes)
+                    .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no forest", path.display()), e))?;
+                Marker::Forest { forest: Arc::new(forest), digest: Digest::of(&bytes) }
+            }
+        };
         Ok(Pipeline { directory: directory.to_owned(), rules, shape, shape_digest, locate, segment, definition })
     }
 
@@ -98,41 +128,74 @@ impl Pipeline {
         &self.locate.chosen
     }
 
-    /// Manifest of the network that marks calcification.
-    pub fn segment(&self) -> &ModelManifest {
-        &self.segment.chosen
+    /// Manifest of the network that marks calcification; `None` where a forest does.
+    pub fn segment(&self) -> Option<&ModelManifest> {
+        match &self.segment {
+            Marker::Network(network) => Some(&network.chosen),
+            Marker::Forest { .. } => None,
+        }
     }
 
-    /// Both networks in all their forms: `locate`, `segment`.
-    pub fn forms(&self) -> [&Forms; 2] {
-        [&self.locate.forms, &self.segment.forms]
+    /// The forest that marks calcification; `None` where a network does.
+    pub fn forest(&self) -> Option<&Arc<Forest>> {
+        match &self.segment {
+            Marker::Network(_) => None,
+            Marker::Forest { forest, .. } => Some(forest),
+        }
     }
 
-    /// This pipeline with forms of its networks that services were found to compute.
+    /// The networks that compute, in the order in which an image meets them.
+    pub fn networks(&self) -> Vec<&ModelManifest> {
+        std::iter::once(self.locate()).chain(self.segment()).collect()
+    }
+
+    /// All networks in all their forms, in that order.
+    pub fn forms(&self) -> Vec<&Forms> {
+        let segment = match &self.segment {
+            Marker::Network(network) => Some(&network.forms),
+            Marker::Forest { .. } => None,
+        };
+        std::iter::once(&self.locate.forms).chain(segment).collect()
+    }
+
+    /// This pipeline with forms of its networks that services were found to compute. A forest stays as it is.
     #[must_use]
-    pub fn computed_by(&self, locate: ModelManifest, segment: ModelManifest) -> Pipeline {
+    pub fn computed_by(&self, locate: ModelManifest, segment: Option<ModelManifest>) -> Pipeline {
         let mut pipeline = self.clone();
-        (pipeline.locate.chosen, pipeline.segment.chosen) = (locate, segment);
+        pipeline.locate.chosen = locate;
+        if let (Marker::Network(network), Some(segment)) = (&mut pipeline.segment, segment) {
+            network.chosen = segment;
+        }
         pipeline
     }
 
     /// Digests of the models by stage name, as readings carry them.
     pub fn models(&self) -> Vec<(String, Digest)> {
-        [self.locate(), self.segment()].map(|m| (m.name().to_owned(), m.digest())).to_vec()
+        let mut models: Vec<(String, Digest)> =
+            self.networks().into_iter().map(|m| (m.name().to_owned(), m.digest())).collect();
+        if let Marker::Forest { digest, .. } = &self.segment {
+            models.push(("forest".to_owned(), *digest));
+        }
+        models
     }
 
     /// How this pipeline reads under an execution provider (`cpu`, `cuda`): digest of the definition, the shape model,
     /// the models with their precision, the provider, and the revisions of the code that makes pixels and grades.
     pub fn fingerprint(&self, provider: &str) -> Fingerprint {
         let revisions = [METHOD_REVISION, IMAGING_REVISION].map(u32::to_le_bytes);
+        // A forest has integer arithmetic, the same wherever it is walked.
+        let (segment, precision) = match &self.segment {
+            Marker::Network(network) => (network.chosen.digest(), network.chosen.precision().name()),
+            Marker::Forest { digest, .. } => (*digest, "forest"),
+        };
         Fingerprint::from_digest(Digest::of_fields([
             &b"aortica fingerprint 1"[..],
             &self.definition.digest().0,
             &self.shape_digest.0,
             &self.locate().digest().0,
             self.locate().precision().name().as_bytes(),
-            &self.segment().digest().0,
-            self.segment().precision().name().as_bytes(),
+            &segment.0,
+            precision.as_bytes(),
             provider.as_bytes(),
             &revisions[0],
             &revisions[1],
@@ -216,6 +279,23 @@ mod tests {
         let message = refused("locate.toml", Some(&swapped));
         assert!(message.contains("locate.toml") && message.contains("segment"), "{message}");
         Pipeline::load(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_forest_is_read_checked_and_part_of_the_fingerprint() {
+        let folder = crate::testing::forest_directory();
+        let pipeline = Pipeline::load(folder.path()).unwrap();
+        assert!(pipeline.segment().is_none() && pipeline.forest().is_some());
+        assert_eq!(pipeline.forms().len(), 1);
+        let models: Vec<String> = pipeline.models().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(models, ["locate", "forest"]);
+        let path = folder.path().join("forest.bin");
+        std::fs::write(&path, crate::testing::forest(0.7).to_bytes()).unwrap();
+        assert_ne!(Pipeline::load(folder.path()).unwrap().fingerprint("cpu"), pipeline.fingerprint("cpu"));
+        std::fs::write(&path, b"trees").unwrap();
+        let error = Pipeline::load(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("forest.bin: no forest"), "{error}");
+        assert_eq!(error.fault(), domain::Fault::Misconfigured);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use domain::{Corner, ImagePx, Landmark, Point, StudyKey};
 use imaging::{Deidentify, Limits};
 use inference::{Error as StageError, ErrorKind as StageErrorKind, ModelManifest, Stage, Tensor, TensorBatch};
 use lake::{Lake, Location, SessionOptions};
+use scoring::forest::{Forest, HaarFeature, HaarKind, Node};
 use scoring::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, STAGE_WIDTH};
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH};
 use scoring::shape::{AnnotatedShape, DISC_LINES, POINTS, ShapeModel, VERTEBRAL_POINTS, shape_landmark};
@@ -154,6 +155,23 @@ pub(crate) fn pipeline_directory() -> TempDir {
     folder
 }
 
+/// A forest that marks all of a region alike.
+pub(crate) fn forest(probability: f32) -> Forest {
+    let feature = HaarFeature::new(HaarKind::TwoDown, (0, 0), (4, 4)).unwrap();
+    Forest::new(vec![feature], &[vec![Node::Leaf { probability }]]).unwrap()
+}
+
+/// The same directory, with a forest in place of the second network.
+pub(crate) fn forest_directory() -> TempDir {
+    let folder = pipeline_directory();
+    let definition = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+    let definition = definition.replace("model = \"segment\"", "forest = \"forest.bin\"");
+    std::fs::write(folder.path().join("pipeline.toml"), definition).unwrap();
+    std::fs::write(folder.path().join("forest.bin"), forest(0.6).to_bytes()).unwrap();
+    std::fs::remove_file(folder.path().join("segment.toml")).unwrap();
+    folder
+}
+
 /// How a fake network answers instead of computing.
 pub(crate) type Refuse = Arc<dyn Fn(u64) -> Option<StageErrorKind> + Send + Sync>;
 
@@ -257,7 +275,11 @@ pub(crate) struct Study {
 
 impl Study {
     pub fn new() -> Study {
-        let directory = pipeline_directory();
+        Study::of(pipeline_directory())
+    }
+
+    /// A study that is read by the pipeline of a directory.
+    pub fn of(directory: TempDir) -> Study {
         let pipeline = Arc::new(Pipeline::load(directory.path()).unwrap());
         let manifest = pipeline.locate().clone();
         let locate = Arc::new(FakeLocate { manifest, asked: AtomicU64::new(0), refuse: Mutex::default() });
@@ -311,7 +333,10 @@ impl Study {
             pipeline: self.pipeline.clone(),
             stages: Stages {
                 locate: self.locate.clone(),
-                segment: Arc::new(FakeSegment { manifest: self.pipeline.segment().clone() }),
+                segment: self.pipeline.segment().map(|manifest| {
+                    let stage: Arc<dyn Stage> = Arc::new(FakeSegment { manifest: manifest.clone() });
+                    stage
+                }),
             },
             provider: "cpu".into(),
             stores: self.stores.clone(),

@@ -6,6 +6,7 @@
 pub mod calcium;
 mod contour;
 pub mod error;
+pub mod forest;
 pub mod levels;
 pub mod locate;
 pub mod midline;
@@ -17,6 +18,7 @@ pub mod rules;
 pub mod segments;
 pub mod shape;
 pub mod validity;
+mod walls;
 
 pub use error::{Error, ErrorKind, Result};
 pub use levels::LocateOutput;

@@ -143,7 +143,8 @@ pub struct Evidence<'a> {
     pub located: &'a Located,
     /// What [`Region::warp`] gave.
     pub image: &'a RegionImage,
-    /// The `segment` network's output, 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1.
+    /// The `segment` network's output, 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1; or 1 x 256 x 128 of a method that
+    /// does not know walls apart.
     pub probabilities: &'a [f32],
     pub picture: &'a Picture,
 }

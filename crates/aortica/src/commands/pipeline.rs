@@ -58,7 +58,8 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     let shown = json!({
         "fingerprint": pipeline.fingerprint("cpu"),
         "definition": pipeline.definition(),
-        "models": [model(pipeline.locate()), model(pipeline.segment())],
+        "models": pipeline.networks().into_iter().map(model).collect::<Vec<_>>(),
+        "forest": pipeline.forest().map(|forest| json!({"trees": forest.size().0, "nodes": forest.size().1})),
         "shape_model": {"shapes": pipeline.shape().n_shapes(), "modes": pipeline.shape().n_modes(),
             "variance_share": pipeline.shape().variance_share()},
     });
@@ -69,7 +70,7 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     let definition = pipeline.definition();
     println!("{} {}\n{}\n", definition.name, definition.version, definition.summary);
     println!("fingerprint on cpu  {}", pipeline.fingerprint("cpu"));
-    for m in [pipeline.locate(), pipeline.segment()] {
+    for m in pipeline.networks() {
         let gflop = m.gflop_per_row().map_or(String::new(), |g| format!(", {g:.2} GFLOP an image"));
         let others = forms(m.name()).join(", ");
         println!(
@@ -78,6 +79,10 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
             m.digest().short(16),
             m.precision().name()
         );
+    }
+    if let Some(forest) = pipeline.forest() {
+        let (trees, nodes) = forest.size();
+        println!("forest              {trees} trees, {nodes} nodes, {} features", forest.features().len());
     }
     println!("shape model         {} shapes, {} modes", pipeline.shape().n_shapes(), pipeline.shape().n_modes());
     println!("folder              {}\n", pipeline.directory().display());

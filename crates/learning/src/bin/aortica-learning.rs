@@ -1,6 +1,7 @@
 //! `aortica-learning`: what a machine that only trains needs, without tables, stores and services.
 
 use clap::{Args, Parser, Subcommand};
+use learning::command::{self, FoldsArgs, TrainCommand, TrainingSetArgs};
 use learning::shape_fit::fit_shape;
 use learning::training_set::{Task, TrainingSet};
 use phantom::{Cohort, Config};
@@ -41,6 +42,9 @@ enum Command {
     /// Write training tensors as shards of .npy files.
     #[command(subcommand)]
     TrainingSet(Set),
+    Folds(FoldsArgs),
+    #[command(subcommand)]
+    Train(TrainCommand),
 }
 
 #[derive(Subcommand)]
@@ -68,6 +72,8 @@ enum Set {
         #[arg(long)]
         shape: PathBuf,
     },
+    /// Of annotated images in files, with the paper's augmentation (as `aortica training-set`): regions, valid, labels.
+    Annotated(TrainingSetArgs),
 }
 
 #[derive(Args)]
@@ -162,6 +168,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::FitShape { population, count, out } => {
             population.use_threads()?;
             fit(&population, count, &out)
+        }
+        Command::Folds(args) => {
+            print!("{}", command::folds(&args)?);
+            Ok(())
+        }
+        Command::Train(what) => {
+            print!("{}", command::train(&what)?);
+            Ok(())
+        }
+        Command::TrainingSet(Set::Annotated(args)) => {
+            print!("{}", command::training_set(&args, |done, total| eprintln!("{done} of {total} samples"))?);
+            Ok(())
         }
         Command::TrainingSet(Set::Locate { population, samples, variants }) => {
             population.use_threads()?;

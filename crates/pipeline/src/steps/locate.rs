@@ -97,6 +97,7 @@ pub(super) fn of_scoring(error: scoring::Error) -> Stop {
             Stop::failed(FailReason::StageFailed)
         }
         scoring::ErrorKind::ShapeModel
+        | scoring::ErrorKind::Forest
         | scoring::ErrorKind::Rules
         | scoring::ErrorKind::Geometry
         | scoring::ErrorKind::TrainingShapes => {

@@ -53,7 +53,8 @@ pub type NowUs = Arc<dyn Fn() -> i64 + Send + Sync>;
 #[derive(Clone)]
 pub struct Stages {
     pub locate: Arc<dyn Stage>,
-    pub segment: Arc<dyn Stage>,
+    /// `None` where a forest of the pipeline marks calcification.
+    pub segment: Option<Arc<dyn Stage>>,
 }
 
 /// What an image is that the store does not show.
@@ -164,7 +165,13 @@ impl Steps {
     /// [`ErrorKind::Definition`] when a stage is not the model that the pipeline names.
     pub fn new(settings: StepSettings) -> Result<Steps> {
         let Stages { locate, segment } = &settings.stages;
-        for (stage, wanted) in [(locate, settings.pipeline.locate()), (segment, settings.pipeline.segment())] {
+        let stages = std::iter::once(locate).chain(segment);
+        let networks = settings.pipeline.networks();
+        if stages.clone().count() != networks.len() {
+            let message = format!("the pipeline has {} networks, and as many stages must serve it", networks.len());
+            return Err(Error::new(ErrorKind::Definition, message));
+        }
+        for (stage, wanted) in stages.zip(networks) {
             let found = stage.manifest();
             if found.name() != wanted.name() || found.digest() != wanted.digest() {
                 let message = format!(
