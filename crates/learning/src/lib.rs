@@ -7,6 +7,7 @@ mod augment;
 mod draw;
 mod error;
 pub mod evaluate;
+mod grade_set;
 pub mod metrics;
 mod picture;
 pub mod shape_fit;

@@ -5,7 +5,9 @@
 
 pub mod calcium;
 mod contour;
+pub mod crop;
 pub mod error;
+pub mod grade;
 pub mod levels;
 pub mod locate;
 pub mod midline;
@@ -18,7 +20,9 @@ pub mod segments;
 pub mod shape;
 pub mod validity;
 
+pub use crop::SpineCrop;
 pub use error::{Error, ErrorKind, Result};
+pub use grade::GradeInput;
 pub use levels::LocateOutput;
 pub use quality::Picture;
 pub use read::{Evidence, Localisation, Located, ReadingIdentity, find_region, find_region_among, score};

@@ -2,6 +2,7 @@
 
 use super::locate::{LocatedSpine, of_inference};
 use super::{Steps, Way};
+use crate::definition::Segment;
 use domain::{Radiograph, Wall};
 use inference::tensor::named;
 use inference::{Tensor, Trace};
@@ -30,11 +31,16 @@ impl MarkedRegion {
     }
 }
 
-pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine, trace: Option<Trace>) -> Way<MarkedRegion> {
+pub(crate) async fn segment(
+    steps: &Steps,
+    segment: &Segment,
+    spine: LocatedSpine,
+    trace: Option<Trace>,
+) -> Way<MarkedRegion> {
     let LocatedSpine { radiograph, picture, located, image } = spine;
     let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
     let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
-    let outputs = steps.ask(steps.settings.stages.segment.as_ref(), tensor, trace).await?;
+    let outputs = steps.ask(steps.stage(&segment.model)?, tensor, trace).await?;
     let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
     debug_assert_eq!(calcification.shape().get(1), Some(&Wall::ALL.len()));
     let image_id = radiograph.image_id.clone();
