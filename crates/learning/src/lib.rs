@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod fold_table;
 pub mod folds;
 pub mod forest;
+mod grade_set;
 mod metrics;
 mod picture;
 pub mod regions;

@@ -5,6 +5,7 @@ use learning::command::{self, FoldsArgs, TrainCommand, TrainingSetArgs};
 use learning::shape_fit::fit_shape;
 use learning::training_set::{Task, TrainingSet};
 use phantom::{Cohort, Config};
+use scoring::GradeInput;
 use scoring::shape::ShapeModel;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -74,6 +75,40 @@ enum Set {
     },
     /// Of annotated images in files, with the paper's augmentation (as `aortica training-set`): regions, valid, labels.
     Annotated(TrainingSetArgs),
+    /// For networks that grade the eight segments themselves: pictures, grades, assessable, view.
+    Grade {
+        #[command(flatten)]
+        population: Population,
+        #[command(flatten)]
+        samples: Samples,
+        /// What the network is shown: the whole `image`, the straightened `region` around the aorta, or the picture around the
+        /// `spine`. Region and spine may both be given: they are cut from the same simulated pictures.
+        #[arg(long = "input", required = true)]
+        inputs: Vec<Input>,
+        /// Samples out of one simulated picture.
+        #[arg(long, default_value_t = 4)]
+        variants: usize,
+        /// Shape model that places regions and crops; not for `image`.
+        #[arg(long)]
+        shape: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Input {
+    Image,
+    Region,
+    Spine,
+}
+
+impl From<Input> for GradeInput {
+    fn from(input: Input) -> GradeInput {
+        match input {
+            Input::Image => GradeInput::Image,
+            Input::Region => GradeInput::Region,
+            Input::Spine => GradeInput::Spine,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -199,6 +234,29 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let cohort = Cohort::new(config, population.seed, pictures as u64, 1).map_err(learning::Error::from)?;
             let (seed, count) = (population.seed, samples.count);
             write(&TrainingSet { cohort: &cohort, task: Task::Segment(&model), seed, count, variants }, &samples.out)
+        }
+        Command::TrainingSet(Set::Grade { population, samples, inputs, variants, shape }) => {
+            population.use_threads()?;
+            let mut config = population.config()?;
+            let model = match (&shape, inputs.as_slice()) {
+                (None, [Input::Image]) => None,
+                (Some(shape), others) if !others.contains(&Input::Image) => {
+                    // Only lateral pictures have a spine to locate.
+                    config.negatives.share = 0.0;
+                    Some(ShapeModel::from_json(&read(shape)?).map_err(learning::Error::from)?)
+                }
+                _ => {
+                    let message =
+                        "--input image goes alone and without --shape; region and spine need --shape".to_owned();
+                    return Err(Failure { message, code: 2 });
+                }
+            };
+            let pictures = samples.count.div_ceil(variants.max(1));
+            let cohort = Cohort::new(config, population.seed, pictures as u64, 1).map_err(learning::Error::from)?;
+            let inputs: Vec<GradeInput> = inputs.into_iter().map(GradeInput::from).collect();
+            let task = model.as_ref().map_or(Task::GradeImage, |model| Task::GradeLocated(model, &inputs));
+            let (seed, count) = (population.seed, samples.count);
+            write(&TrainingSet { cohort: &cohort, task, seed, count, variants }, &samples.out)
         }
     }
 }

@@ -2,7 +2,8 @@
 //! pipeline's forest.
 
 use super::locate::{LocatedSpine, of_inference};
-use super::{Steps, Stop, Way};
+use super::{Steps, Way};
+use crate::definition::Segment;
 use crate::error::{Error, ErrorKind};
 use domain::Radiograph;
 use inference::tensor::named;
@@ -32,7 +33,12 @@ impl MarkedRegion {
     }
 }
 
-pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine, trace: Option<Trace>) -> Way<MarkedRegion> {
+pub(crate) async fn segment(
+    steps: &Steps,
+    segment: &Segment,
+    spine: LocatedSpine,
+    trace: Option<Trace>,
+) -> Way<MarkedRegion> {
     let LocatedSpine { radiograph, picture, located, image } = spine;
     let image_id = radiograph.image_id.clone();
     let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
@@ -44,11 +50,11 @@ pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine, trace: Option<Tr
         });
         return marked.await;
     }
-    let Some(stage) = &steps.settings.stages.segment else {
-        return Err(Stop::Error(Error::new(ErrorKind::Definition, "no stage marks calcification")));
+    let Some(model) = segment.by.model() else {
+        return Err(Error::new(ErrorKind::Definition, "the pipeline names a forest, but none was read").into());
     };
     let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
-    let outputs = steps.ask(stage.as_ref(), tensor, trace).await?;
+    let outputs = steps.ask(steps.stage(model)?, tensor, trace).await?;
     let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
     Ok(MarkedRegion { radiograph: Some(radiograph), image_id, picture, located, image, calcification })
 }
