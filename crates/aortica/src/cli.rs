@@ -83,6 +83,10 @@ pub enum Command {
     Phantom(PhantomArgs),
     /// Compare the readings of a lake with the truth of a simulated cohort
     Evaluate(EvaluateArgs),
+    Folds(learning::command::FoldsArgs),
+    TrainingSet(learning::command::TrainingSetArgs),
+    #[command(subcommand)]
+    Train(learning::command::TrainCommand),
     /// Replace an identifier column of a CSV file by participant keys
     Pseudonymise(PseudonymiseArgs),
     /// Write the item manifest of a submission and put its jobs on the queue
