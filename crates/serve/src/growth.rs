@@ -178,11 +178,12 @@ impl Growth {
         } else {
             TEXT_BYTES_MAX
         };
-        within(name, rows, value_max, each)
+        within(name, rows, (value_max, BATCH_BYTES_MAX), each)
     }
 }
 
-fn within(name: &str, rows: usize, value_max: u64, each: impl Fn(usize) -> u64) -> Result<()> {
+/// `value_max`, `batch_max`: bytes that one value and those of all rows together may have.
+fn within(name: &str, rows: usize, (value_max, batch_max): (u64, u64), each: impl Fn(usize) -> u64) -> Result<()> {
     let mut sum = 0u64;
     for row in 0..rows {
         let bytes = each(row);
@@ -190,10 +191,8 @@ fn within(name: &str, rows: usize, value_max: u64, each: impl Fn(usize) -> u64) 
         if bytes > value_max {
             return exec_err!("{name} may make a value of {bytes} bytes, and {value_max} are served");
         }
-        if sum > BATCH_BYTES_MAX {
-            return exec_err!(
-                "{name} may make {sum} bytes out of some thousand rows, and {BATCH_BYTES_MAX} are served"
-            );
+        if sum > batch_max {
+            return exec_err!("{name} may make {sum} bytes out of some thousand rows, and {batch_max} are served");
         }
     }
     Ok(())
@@ -252,7 +251,8 @@ impl Sizes {
     }
 }
 
-/// `a || b` is an operator, not a function: its operands go through [`Short`].
+/// `a || b` is an operator, not a function: its operands go through [`Short`]. A chain `a || b || c` is guarded at its leaves, each of
+/// which may bring the less the later it comes, so that the whole stays within a few times the bound.
 #[derive(Debug)]
 struct BoundedConcat;
 
@@ -261,23 +261,39 @@ impl ExprPlanner for BoundedConcat {
         if expr.op != BinaryOperator::StringConcat {
             return Ok(PlannerResult::Original(expr));
         }
-        let short = |operand: Expr| {
-            Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(Short::new())), vec![operand]))
-        };
-        let operands = (Box::new(short(expr.left)), Box::new(short(expr.right)));
-        Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(operands.0, Operator::StringConcat, operands.1))))
+        let before = leaves(&expr.left);
+        let left = if before > 1 { expr.left } else { short(expr.left, 1) };
+        let right = if leaves(&expr.right) > 1 { expr.right } else { short(expr.right, before + 1) };
+        let joined = BinaryExpr::new(Box::new(left), Operator::StringConcat, Box::new(right));
+        Ok(PlannerResult::Planned(Expr::BinaryExpr(joined)))
     }
 }
 
-/// Gives back its argument, if that is not too long to be joined with another.
+/// Leaves of a chain that grew to the left.
+fn leaves(mut expression: &Expr) -> u64 {
+    let mut count = 1;
+    while let Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, .. }) = expression {
+        count += 1;
+        expression = left;
+    }
+    count
+}
+
+fn short(operand: Expr, place: u64) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(Short::new(place))), vec![operand]))
+}
+
+/// Gives back its argument, if that is not too long to be joined with others.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Short {
     signature: Signature,
+    /// Which leaf of a chain it is, from 1.
+    place: u64,
 }
 
 impl Short {
-    fn new() -> Short {
-        Short { signature: Signature::any(1, Volatility::Immutable) }
+    fn new(place: u64) -> Short {
+        Short { signature: Signature::any(1, Volatility::Immutable), place }
     }
 }
 
@@ -302,7 +318,7 @@ impl ScalarUDFImpl for Short {
         let rows = args.number_rows;
         let Some(value) = args.args.pop() else { return exec_err!("|| joins two values") };
         let sizes = Sizes::bytes(&value, rows)?;
-        within("||", rows, TEXT_BYTES_MAX, |row| sizes.of(row))?;
+        within("||", rows, (TEXT_BYTES_MAX, BATCH_BYTES_MAX / self.place), |row| sizes.of(row))?;
         Ok(value)
     }
 }
@@ -355,6 +371,7 @@ mod tests {
             ("SELECT 'n = ' || 5 || NULL || 'x'", "|"),
             ("SELECT 'L' || value FROM range(1, 5) WHERE value > 3", "L4"),
             ("SELECT array_to_string(range(0, 5), ',')", "0,1,2,3,4"),
+            ("SELECT 'a' || ('b' || 'c') || 'd' || 'e'", "abcde"),
             ("SELECT [1, 2] || [3]", "[1, 2, 3]"),
             ("SELECT concat('a', NULL, 'b')", "ab"),
             ("SELECT sum(x) FROM (SELECT unnest(generate_series(1, 24)) AS x)", "300"),

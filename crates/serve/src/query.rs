@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// What DataFusion names where temporary files outgrow their limit.
+const DISK_SETTING: &str = "datafusion.runtime.max_temp_directory_size";
+
 /// All that is asked of one lake.
 pub(crate) struct Queries {
     pub snapshots: Snapshots,
@@ -173,6 +176,14 @@ impl Queries {
     fn explain(&self, snapshot: &Snapshot, error: DataFusionError, memory: Option<&QueryMemory>) -> Refusal {
         if memory.is_some_and(QueryMemory::was_crowded) {
             return Refusal::new(Reason::Busy, "other queries have all memory of the server; try again later");
+        }
+        // DataFusion tells it as an error of the disk, by the name of its setting.
+        if error.to_string().contains(DISK_SETTING) {
+            let mib = self.limits.query_disk_bytes >> 20;
+            let message = format!(
+                "the query needs more memory, and more than the {mib} MiB of temporary files it may have; ask for fewer rows or columns"
+            );
+            return Refusal::new(Reason::Memory, message);
         }
         Refusal::of_lake(&snapshot.door.explain(error, self.limits.query_memory_bytes >> 20))
     }
