@@ -2,12 +2,12 @@
 //!
 //! | table | one row |
 //! |---|---|
-//! | `participants` | participant: the primary image of the latest visit, with the columns of the file; those of the file only |
+//! | `participants` | participant: the primary image of the latest (or first) visit, with the columns of the file; those of the file only |
 //! | `visits` | participant and visit: its primary image; of the participants above |
 //! | `repeat_visits` | participant with a total at two visits or more: the last of `visits`, `first_total`, `last_total`, `days`, .. |
 //! | `human_pairs` | participant and human reader: `participants` with `reader` and `human_total` |
 
-use crate::cli::CohortArgs;
+use crate::cli::{CohortArgs, Visit};
 use crate::exit::usage;
 use crate::settings::Settings;
 use crate::{study_key, wiring};
@@ -51,7 +51,7 @@ impl Cohort {
         let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
         let cohort =
             Cohort { lake, session, fingerprint, has_file: args.with.is_some(), has_human: args.human.is_some() };
-        let link = Link { file: args.with.as_deref(), key: &args.key };
+        let link = Link { file: args.with.as_deref(), key: &args.key, visit: args.visit };
         if let Some(counts) = participants(&cohort.session, link, &cohort.fingerprint).await? {
             eprintln!("{counts}");
         }
@@ -280,12 +280,21 @@ pub struct FollowUp {
     pub event: String,
 }
 
-/// The file that is joined, and the column with its keys.
+/// The file that is joined, the column with its keys, and the images it is joined to.
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     pub file: Option<&'a Path>,
     pub key: &'a str,
+    pub visit: Visit,
 }
+
+/// Of each participant and fingerprint the primary image of the first visit; ties as in `latest_by_image_date`.
+const FIRST_BY_IMAGE_DATE: &str = "(SELECT * EXCLUDE (place) FROM (
+    SELECT *, row_number() OVER (
+        PARTITION BY coalesce(participant_id, item_id), fingerprint
+        ORDER BY image_date NULLS LAST, confidence DESC NULLS LAST, image_id, item_id) AS place
+    FROM readings WHERE primary_image)
+    WHERE place = 1)";
 
 /// The table `participants`: one row each, with the columns of the file where there is one; how that joins, in words. Beside it the
 /// table `scored_participants` without the file.
@@ -295,8 +304,12 @@ pub struct Link<'a> {
 pub async fn participants(session: &LakeSession, link: Link<'_>, fingerprint: &str) -> anyhow::Result<Option<String>> {
     let context = session.context();
     let own = format!(
-        "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM latest_by_image_date
-         WHERE fingerprint = '{fingerprint}'"
+        "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM {}
+         WHERE fingerprint = '{fingerprint}'",
+        match link.visit {
+            Visit::Latest => "latest_by_image_date",
+            Visit::First => FIRST_BY_IMAGE_DATE,
+        }
     );
     let scored = context.sql(&own).await?;
     let columns: Vec<String> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();
