@@ -110,7 +110,7 @@ fn the_report_says_what_stats_says_and_names_nobody() {
         run(&[&own[..], &with].concat(), 0);
     };
     report(&whole);
-    let html = check(&whole, 10);
+    let html = check(&whole, 9);
     assert!(
         html.contains("A &lt;study&gt; &amp; more")
             && html.contains("Bland-Altman")
