@@ -23,6 +23,40 @@ use std::sync::Arc;
 
 /// Largest file that is joined: it is held in memory.
 const FILE_BYTES_MAX: u64 = 2 << 30;
+/// Rows of a table that is held in memory: some 300 MB. Larger ones stay views and are read again for each question.
+const HELD_ROWS_MAX: i64 = 2_000_000;
+/// Columns of the tables that a report asks for, beside those that its options name.
+const HELD_COLUMNS: [&str; 29] = [
+    "participant_id",
+    "item_id",
+    "sop_id",
+    "fingerprint",
+    "image_date",
+    "site_id",
+    "scanner_maker",
+    "scanner_model",
+    "modality",
+    "sex",
+    "age_years",
+    "age_from",
+    "aac24_total",
+    "aac24_min",
+    "aac24_max",
+    "aac24_cat",
+    "aac24_cat_label",
+    "aac8_total",
+    "aac_n_segments",
+    "aac_length_mm",
+    "confidence",
+    "first_total",
+    "last_total",
+    "days",
+    "first_cat_label",
+    "last_cat_label",
+    "scanner_changed",
+    "reader",
+    "human_total",
+];
 /// Names that a file of human readings may give its columns.
 const IMAGE_COLUMNS: [&str; 2] = ["sop_id", "sop_uid"];
 const READER_COLUMNS: [&str; 3] = ["rater_id", "reader_id", "reader"];
@@ -60,6 +94,37 @@ impl Cohort {
             cohort.human_pairs(args, settings, path).await?;
         }
         Ok(cohort)
+    }
+
+    /// Works the tables out once and holds them in memory, with the columns of a report and those of `more`: many questions follow.
+    ///
+    /// # Errors
+    /// Those of the lake.
+    pub async fn hold(&self, more: &[String]) -> anyhow::Result<()> {
+        let context = self.session.context();
+        let mut held = Vec::new();
+        for table in ["scored_participants", "participants", "visits", "repeat_visits", "human_pairs"] {
+            if !context.table_exist(table)?
+                || self.count(&format!("SELECT count(*) FROM {table}")).await? > HELD_ROWS_MAX
+            {
+                continue;
+            }
+            let schema = context.table(table).await?.schema().clone();
+            let wanted = |name: &str| HELD_COLUMNS.contains(&name) || more.iter().any(|column| column == name);
+            let columns: Vec<String> =
+                schema.fields().iter().filter(|f| wanted(f.name())).map(|f| quoted(f.name())).collect();
+            let frame = context.sql(&format!("SELECT {} FROM {table}", columns.join(", "))).await?;
+            let columns: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+            let batches = frame.collect().await?;
+            let columns = batches.first().map_or(columns, RecordBatch::schema);
+            held.push((table, MemTable::try_new(columns, vec![batches])?));
+        }
+        // All are worked out before the first gives way: they are made of each other.
+        for (table, rows) in held {
+            context.deregister_table(table)?;
+            context.register_table(table, Arc::new(rows))?;
+        }
+        Ok(())
     }
 
     /// All rows of an answer that is known to be small.
