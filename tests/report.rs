@@ -83,8 +83,8 @@ fn the_report_says_what_stats_says_and_names_nobody() {
     // Without files: every section is there and says what to give.
     let bare = at("bare.html");
     run(&["report", "--lake", text(&lake), "-o", text(&bare)], 0);
-    let html = check(&bare, 5);
-    for option in ["--human FILE", "--event COLUMN", "--site COLUMN"] {
+    let html = check(&bare, 6);
+    for option in ["--human FILE", "--event COLUMN"] {
         assert!(html.contains(option), "{option}");
     }
     assert!(!at("bare.json").exists());

@@ -270,7 +270,7 @@ pub struct Whisker {
 
 /// Estimates with their intervals, one under the other: value, low, high on one axis; the text of each at its right.
 pub fn whiskers(svg_of: (&str, &str, &str), scale: &Scale, rows: &[Whisker]) -> String {
-    const LABELS: f64 = 190.0;
+    const LABELS: f64 = 220.0;
     const SAID: f64 = 190.0;
     const ROW: f64 = 24.0;
     let (id, title, description) = svg_of;
