@@ -6,6 +6,9 @@ use ndarray_npy::ReadNpyExt;
 use phantom::{Cohort, Config, Simulated, write_cohort};
 use std::path::PathBuf;
 
+/// A corner and where it lies.
+type Named = (Landmark, Point<ImagePx>);
+
 const SHAPE: &str = include_str!("../../../pipelines/vfa-unet/shape.json");
 
 fn cohort(participants: u64) -> Cohort {
@@ -169,7 +172,7 @@ fn variants_stay_within_the_papers_ranges_and_use_them() {
             let centre = |of: &[(Landmark, Point<ImagePx>)]| of.iter().map(|(_, p)| p.x).sum::<f64>() / of.len() as f64;
             let middle = |of: &[(Landmark, Point<ImagePx>)]| of.iter().map(|(_, p)| p.y).sum::<f64>() / of.len() as f64;
             let (cx, cy, dx) = (centre(&points), middle(&points), centre(&moved));
-            let off = |((_, p), (_, q)): (&(Landmark, Point<ImagePx>), &(Landmark, Point<ImagePx>))| {
+            let off = |((_, p), (_, q)): (&Named, &Named)| {
                 let (x, y) = (p.x - cx, (p.y - cy) * aspect);
                 q.x - dx - scale * (cos * x - sin * y)
             };

@@ -113,7 +113,8 @@ mod tests {
     fn estimate(mirror: bool, aspect: f64) -> AortaEstimate {
         let x = |x: f64| if mirror { 120.0 - x } else { x };
         let line = |at: f64| std::array::from_fn(|i| Point::new(x(at), (20.0 + 20.0 * i as f64) / aspect));
-        let corner = |i: usize| Point::new(x(if i % 2 == 0 { 40.0 } else { 60.0 }), (20.0 + 4.0 * i as f64) / aspect);
+        let corner =
+            |i: usize| Point::new(x(if i.is_multiple_of(2) { 40.0 } else { 60.0 }), (20.0 + 4.0 * i as f64) / aspect);
         AortaEstimate {
             anterior: line(10.0),
             posterior: line(20.0),
