@@ -53,7 +53,7 @@ pub fn read_human_readings(path: &Path, pseudonym: impl Fn(&str) -> Option<Strin
 }
 
 /// The batches of a file, at most [`TRUTH_ROWS_MAX`] rows together.
-fn batches(path: &Path, what: &str) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+pub(crate) fn batches(path: &Path, what: &str) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
     let file = File::open(path).map_err(|source| Error::Io { action: "read", what: what.to_owned(), source })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())
