@@ -336,9 +336,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_would_fill_the_machine_is_refused() {
-        let mut doubled = "'xxxxxxxxxxxxxxxx' AS s".to_owned();
-        for _ in 0..24 {
-            doubled = format!("s || s AS s FROM (SELECT {doubled})");
+        let mut eightfold = "'xxxxxxxxxxxxxxxx' AS s".to_owned();
+        for _ in 0..9 {
+            eightfold = format!("{}s AS s FROM (SELECT {eightfold})", "s || ".repeat(7));
         }
         for sql in [
             "SELECT repeat('x', 100000000000)",
@@ -353,7 +353,7 @@ mod tests {
             "SELECT sum(length(repeat('x', CAST(16000 + value % 2 AS INT)))) FROM range(100000)",
             "SELECT length(repeat('x', value)) FROM range(100000)",
             "SELECT concat(repeat('x', 16000), repeat('x', 16000))",
-            &format!("SELECT {doubled}"),
+            &format!("SELECT {eightfold}"),
             "SELECT struct(1, 2)",
         ] {
             let refused = answer(sql).await.unwrap_err();
