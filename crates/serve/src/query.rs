@@ -1,5 +1,6 @@
 //! From a statement to rows, within limits: the one way both doors go.
 
+use crate::growth;
 use crate::limits::Limits;
 use crate::memory::{QueryMemory, TotalMemory};
 use crate::metrics::{DONE, Door, LEFT, Metrics};
@@ -128,7 +129,9 @@ impl Queries {
         let state = snapshot.context.state();
         let planned = work.on(state.statement_to_plan((*statement).clone())).await?;
         let plan = planned.map_err(|error| self.explain(snapshot, error, None))?;
-        Ok(Prepared { plan: reading(plan)?, statement, over: Arc::downgrade(snapshot) })
+        let plan = reading(plan)?;
+        growth::refuse_nesting(&plan)?;
+        Ok(Prepared { plan, statement, over: Arc::downgrade(snapshot) })
     }
 
     async fn start(
