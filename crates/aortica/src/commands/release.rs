@@ -152,8 +152,9 @@ async fn source(lake: &Lake, session: &LakeSession, fingerprint: &str, file: Opt
             anyhow::Ok(found)
         }
     };
-    let image =
-        session.collect("SELECT CAST(image_id AS VARCHAR) FROM scored_participants ORDER BY image_id LIMIT 1").await?;
+    let image = session
+        .collect("SELECT CAST(image_id AS VARCHAR) AS image FROM scored_participants ORDER BY image LIMIT 1")
+        .await?;
     let image = image.iter().flat_map(|batch| arrow::compute::cast(batch.column(0), &DataType::Utf8)).next();
     let image = image.and_then(|image| image.as_string::<i32>().iter().flatten().next().and_then(ImageId::parse));
     let reading = match image.zip(Fingerprint::parse(fingerprint)) {
