@@ -14,9 +14,9 @@ secret=aorticatestsecret0123456789
 
 start() {
     need radosgw radosgw ceph-mon ceph-osd ceph-mgr ceph-common
-    local mon rgw fsid
+    local mon rgw fsid osd
     mon=$(free_port) rgw=$(free_port)
-    fsid=$(python3 -c 'import uuid; print(uuid.uuid4())')
+    fsid=$(python3 -c 'import uuid; print(uuid.uuid4())') osd=$(python3 -c 'import uuid; print(uuid.uuid4())')
     mkdir -p "$dir"/{mon,mgr,osd,run,log,rgw}
     cat > "$dir/ceph.conf" <<CONF
 [global]
@@ -62,9 +62,9 @@ CONF
     monmaptool --create --fsid "$fsid" --addv a "[v1:127.0.0.1:$mon]" "$dir/monmap" --clobber >/dev/null
     ceph-mon $c --mkfs -i a --monmap "$dir/monmap" 2>"$dir/log/mkfs"
     run_mon
-    local id
-    id=$(ceph $c osd create)
-    ceph-osd $c -i "$id" --mkfs 2>>"$dir/log/mkfs"
+    # By its uuid this may be said more than once: a monitor that has only just won its election refuses its first command.
+    await 30 ceph $c osd create "$osd"
+    ceph-osd $c -i 0 --osd-uuid "$osd" --mkfs 2>>"$dir/log/mkfs"
     run_osd
     radosgw-admin $c -n client.rgw user create --uid aortica --display-name aortica --access-key $key --secret $secret >"$dir/log/user" 2>&1
     cat > "$dir/env" <<ENV
