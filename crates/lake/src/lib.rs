@@ -18,6 +18,7 @@ mod item_outcome;
 mod items;
 mod keys;
 mod lake;
+mod layers;
 mod location;
 mod lookup;
 mod output;

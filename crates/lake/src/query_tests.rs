@@ -55,6 +55,26 @@ async fn nothing_can_be_written_and_nothing_outside_be_read() {
 }
 
 #[tokio::test]
+async fn steps_that_look_alike_are_each_taken() {
+    let lake = filled(vec![scored(1, [0; 8]), scored(2, [1; 8])]).await;
+    let step = |inner: &str| format!("SELECT s + s AS s FROM ({inner})");
+    let one = "SELECT 1 AS s";
+    assert_eq!(number(&lake, &step(&step(one))).await, 4);
+    assert_eq!(number(&lake, &step(&step(&step(&step(one))))).await, 16);
+    // a filter between them is moved through; a name that nothing is computed from stays what it was
+    let counted = "SELECT count(*) AS s, 7 AS kept FROM readings";
+    let filtered = format!(
+        "SELECT s + s AS s, kept FROM (SELECT s + s AS s, kept FROM ({counted}) WHERE s > 0) WHERE s > 1 ORDER BY s LIMIT 1"
+    );
+    assert_eq!(number(&lake, &filtered).await, 8);
+    assert_eq!(number(&lake, &format!("SELECT kept FROM ({filtered})")).await, 7);
+    let totals = "SELECT aac24_total AS s FROM readings";
+    assert_eq!(number(&lake, &format!("SELECT CAST(sum(s) AS BIGINT) FROM ({})", step(&step(totals)))).await, 32);
+    let names = text(&lake, "SELECT s + 1 FROM (SELECT s + 1 AS s FROM (SELECT 1 AS s))").await;
+    assert!(names.contains("s + Int64(1)") && names.contains("| 3 "), "{names}");
+}
+
+#[tokio::test]
 async fn a_wrong_name_says_what_there_is() {
     let lake = filled(vec![scored(1, [0; 8])]).await;
     let column = refusal(&lake, "SELECT avg(aac24) FROM readings").await;

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::explain::explain;
 use crate::fingerprints;
 use crate::items::{ItemManifests, ledger_schema, sources_schema};
+use crate::layers::NamedLayers;
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
 use crate::provider::{Files, STORE_URL};
@@ -102,6 +103,7 @@ impl LakeSession {
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
+        context.add_analyzer_rule(Arc::new(NamedLayers));
         let url = url::Url::parse(STORE_URL).expect("a valid url");
         context.register_object_store(&url, Arc::clone(&location.store));
 

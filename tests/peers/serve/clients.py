@@ -250,17 +250,24 @@ class Http(unittest.TestCase):
         refused.exception.close()
 
 
-@unittest.skipUnless(
-    shutil.which("Rscript") and subprocess.run(["Rscript", "-e", "stopifnot(requireNamespace('RPostgres'))"], capture_output=True).returncode == 0,
-    "R has no RPostgres here",
-)
-class RPostgres(unittest.TestCase):
-    def test_rows(self):
-        script = """
-            db <- DBI::dbConnect(RPostgres::Postgres())
+def r_has(package):
+    asked = ["Rscript", "-e", f"stopifnot(requireNamespace('{package}'))"]
+    return shutil.which("Rscript") is not None and subprocess.run(asked, capture_output=True).returncode == 0
+
+
+class R(unittest.TestCase):
+    """Drivers of R's DBI. Debian has the older of the two."""
+
+    def rows(self, connect, query_parameters):
+        script = f"""
+            db <- {connect}
             stopifnot('readings' %in% DBI::dbListTables(db))
-            d <- DBI::dbGetQuery(db, "SELECT count(*) AS n, sum(aac24_total) AS s FROM readings WHERE status = $1", params = list('scored'))
+            d <- DBI::dbGetQuery(db, {query_parameters})
             cat(format(d$n), format(d$s), sep = ',')
+            first <- DBI::dbGetQuery(db, 'SELECT image_id, image_date, aac24_total, aac24_cat_label FROM readings ORDER BY image_id LIMIT 3')
+            stopifnot(nrow(first) == 3, is.character(first$image_id), is.numeric(first$aac24_total))
+            said <- tryCatch(DBI::dbGetQuery(db, 'SELECT aac24 FROM readings'), error = function(e) conditionMessage(e))
+            invisible(DBI::dbDisconnect(db))
         """
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
         environment = {names.get(key, "PG" + key.upper()): value for key, value in LIBPQ.items()}
@@ -268,3 +275,17 @@ class RPostgres(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         expected = query("SELECT count(*) AS n, sum(aac24_total) AS s FROM readings WHERE status = 'scored'").split()[1]
         self.assertEqual(done.stdout, expected)
+
+    @unittest.skipUnless(r_has("RPostgres"), "R has no RPostgres here")
+    def test_rpostgres(self):
+        asked = "SELECT count(*) AS n, sum(aac24_total) AS s FROM readings WHERE status = $1"
+        self.rows("DBI::dbConnect(RPostgres::Postgres())", f"\"{asked}\", params = list('scored')")
+
+    @unittest.skipUnless(r_has("RPostgreSQL"), "R has no RPostgreSQL here")
+    def test_rpostgresql(self):
+        asked = "SELECT count(*) AS n, sum(aac24_total) AS s FROM readings WHERE status = 'scored'"
+        connect = "DBI::dbConnect(RPostgreSQL::PostgreSQL(), {})".format(
+            ", ".join(f"{name} = Sys.getenv('{variable}')" for name, variable in (
+                ("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("password", "PGPASSWORD"), ("dbname", "PGDATABASE")))
+        )
+        self.rows(connect, f'"{asked}"')

@@ -7,6 +7,7 @@ use super::released::{Log, Telling, Told, Unit};
 use super::tables::{Protected, Step, batch};
 use crate::error::{Error, Result};
 use crate::explain::explain;
+use crate::layers::NamedLayers;
 use crate::session::{Answer, LakeSession, SessionOptions};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use datafusion::error::DataFusionError;
@@ -88,6 +89,7 @@ impl AggregateSession {
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
+        context.add_analyzer_rule(Arc::new(NamedLayers));
         statistics::sql::register(&context).map_err(failed)?;
         let functions: Vec<Function> = Function::ALL.into_iter().filter(|f| policy.functions.contains(f)).collect();
         for function in &functions {
