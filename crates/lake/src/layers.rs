@@ -54,9 +54,11 @@ fn computes_from_own_names(outer: &Projection) -> bool {
     let computed = |expr: &Expr| !matches!(expr.clone().unalias(), Expr::Column(_));
     plain
         && !outer.expr.iter().any(has_subquery)
-        && outer.expr.iter().filter(|expr| computed(expr)).any(|expr| {
-            expr.column_refs().iter().any(|column| given.contains(column.name.as_str()))
-        })
+        && outer
+            .expr
+            .iter()
+            .filter(|expr| computed(expr))
+            .any(|expr| expr.column_refs().iter().any(|column| given.contains(column.name.as_str())))
 }
 
 fn has_subquery(expr: &Expr) -> bool {
