@@ -19,6 +19,6 @@ mod tests;
 
 pub use cohort::MEMBERS_MAX;
 pub use door::{Door, Role};
-pub use policy::{Function, Policy, RoleName, Roles, STRATA_MAX, Stratum, VALUES_MAX};
+pub use policy::{Function, Policy, STRATA_MAX, Stratum, VALUES_MAX};
 pub use released::COHORTS_MAX;
 pub use session::{AggregateSession, Population};

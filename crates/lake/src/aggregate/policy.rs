@@ -31,8 +31,6 @@ pub struct Policy {
     pub files: Vec<String>,
     /// The strata, in the order in which they are shown. Default: sex, age_band and scanner_maker.
     pub strata: Vec<Stratum>,
-    /// Who is who, for the servers.
-    pub roles: Roles,
 }
 
 /// A stratum with fixed values. Whoever has none of them is `other`, who has a missing one `unknown`.
@@ -49,16 +47,6 @@ pub struct Stratum {
     /// For numbers: where bands begin, after the first. `[50, 60]` makes <50, 50-59, 60+.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Vec<i64>>,
-}
-
-/// Names of users by role. A user of neither has no access.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Roles {
-    /// Trusted with rows: equal to access to the files.
-    pub rows: Vec<String>,
-    /// May ask for the functions of the policy only.
-    pub aggregate: Vec<String>,
 }
 
 /// What the aggregate role may ask for.
@@ -138,7 +126,6 @@ impl Default for Policy {
                 stratum("scanner_maker", None, None, None),
             ],
             files: Vec::new(),
-            roles: Roles::default(),
         }
     }
 }
@@ -177,16 +164,6 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Role of a user by the file.
-    pub fn role_of(&self, user: &str) -> Option<RoleName> {
-        let named = |names: &[String]| names.iter().any(|name| name == user);
-        match (named(&self.roles.rows), named(&self.roles.aggregate)) {
-            (true, _) => Some(RoleName::Rows),
-            (false, true) => Some(RoleName::Aggregate),
-            (false, false) => None,
-        }
-    }
-
     fn check(&self) -> std::result::Result<(), String> {
         let within = |name: &str, value: u64, low: u64, high: u64| match (low..=high).contains(&value) {
             true => Ok(()),
@@ -211,8 +188,7 @@ impl Policy {
         if let Some(wrong) = self.files.iter().find(|file| !digest(file)) {
             return Err(format!("files are SHA-256 digests, 64 hexadecimal digits (sha256sum FILE), not {wrong:?}"));
         }
-        let both = self.roles.rows.iter().find(|user| self.roles.aggregate.contains(user));
-        both.map_or(Ok(()), |user| Err(format!("user {user} has both roles; one user, one role")))
+        Ok(())
     }
 }
 
@@ -270,13 +246,6 @@ pub const OTHER: &str = "other";
 /// The value of whoever has none.
 pub const UNKNOWN: &str = "unknown";
 
-/// The two roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoleName {
-    Rows,
-    Aggregate,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,16 +266,12 @@ mod tests {
         assert!(stratum("[[strata]]\nname = \"site\"").contains("twice"));
         assert!(refused("[[strata]]\nname = \"estimate\"").contains("call it otherwise"));
         assert!(refused("files = [\"outcomes.csv\"]").contains("sha256sum"));
-        assert!(refused("[roles]\nrows = [\"a\"]\naggregate = [\"a\"]").contains("both roles"));
     }
 
     #[test]
-    fn the_defaults_print_and_read_back_and_users_have_roles() {
+    fn the_defaults_print_and_read_back() {
         let text = toml::to_string(&Policy::default()).unwrap();
         assert_eq!(Policy::parse(&text).unwrap(), Policy::default());
-        let policy = Policy::parse("[roles]\nrows = [\"ada\"]\naggregate = [\"bo\"]\n").unwrap();
-        let roles = ["ada", "bo", "cy"].map(|user| policy.role_of(user));
-        assert_eq!(roles, [Some(RoleName::Rows), Some(RoleName::Aggregate), None]);
     }
 
     #[test]
