@@ -5,6 +5,7 @@
 //! (science.md, section 8).
 
 mod certainty;
+mod hazards;
 mod localisation;
 mod masks;
 mod readers;
@@ -16,9 +17,10 @@ mod tests;
 mod totals;
 
 pub use certainty::{Abstained, Certainty, ReliabilityBin, ReviewFlag};
+pub use hazards::{Hazards, OutcomeRow};
 pub use localisation::Localisation;
 pub use masks::MaskAgreement;
-pub use readers::{AgainstReader, BesideReader, HumanRow};
+pub use readers::{AgainstReader, BesideReader, HumanRow, RepeatDice};
 pub use rows::{Outlines, ReadRow, ReadSegment, Status, TruthRow};
 pub use segments::{Assessability, GradeAgreement};
 pub use totals::{BONFERRONI_ALPHA, Categories, TotalPair, Totals};
@@ -83,6 +85,8 @@ pub struct Method {
     pub masks: Vec<MaskAgreement>,
     /// Against the first human reader, where there are any.
     pub readers: Option<AgainstReader>,
+    /// Where it is known what became of the participants.
+    pub hazards: Option<Hazards>,
     pub by_scanner_maker: BTreeMap<String, Agreement>,
     pub by_scanner_model: BTreeMap<String, Agreement>,
     pub by_site: BTreeMap<String, Agreement>,
@@ -92,6 +96,8 @@ pub struct Method {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     pub case_mix: CaseMix,
+    /// How far the annotation itself repeats, by reader; empty unless readers read twice.
+    pub repeat_dice: Vec<RepeatDice>,
     /// By name.
     pub methods: Vec<Method>,
 }
@@ -101,6 +107,8 @@ pub struct Evaluation {
 pub struct Reference<'a> {
     pub truth: &'a [TruthRow],
     pub humans: &'a [HumanRow],
+    /// What became of the participants; may be empty.
+    pub outcomes: &'a [OutcomeRow],
     /// The cohort's folder, when masks are to be compared.
     pub folder: Option<&'a Path>,
     pub cut: CategoryCut,
@@ -124,7 +132,8 @@ pub fn evaluate(reference: Reference, methods: &[MethodRows]) -> Result<Evaluati
     let readers = Readers::of(reference.humans);
     let mut judged = methods.iter().map(|m| method(reference, &readers, m)).collect::<Result<Vec<Method>>>()?;
     judged.sort_by(|a, b| (&a.name, &a.fingerprint).cmp(&(&b.name, &b.fingerprint)));
-    Ok(Evaluation { case_mix: case_mix(truth, reference.cut), methods: judged })
+    let repeat_dice = readers::repeat_dice(reference.humans, reference.confidence);
+    Ok(Evaluation { case_mix: case_mix(truth, reference.cut), repeat_dice, methods: judged })
 }
 
 fn refused(problem: &str) -> Error {
@@ -156,6 +165,7 @@ fn method(reference: Reference, readers: &Readers, method: &MethodRows) -> Resul
         all: agreement(reference, &lateral)?,
         masks: reference.folder.map_or(Ok(Vec::new()), |folder| masks::masks(&scored, folder, confidence))?,
         readers: readers.against(&scored, cut, confidence)?,
+        hazards: hazards::hazards(&scored, reference.outcomes, cut, confidence)?,
         by_scanner_maker: grouped(|t| &t.scanner_maker)?,
         by_scanner_model: grouped(|t| &t.scanner_model)?,
         by_site: grouped(|t| &t.site)?,
