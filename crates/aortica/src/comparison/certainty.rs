@@ -43,7 +43,7 @@ fn reliable(place: usize, method: &Method) -> Figure {
     let caption = format!("Expected calibration error {error}, {graded} segments");
     let mut plot = Plot::sized(
         (&format!("reliability-{place}"), &format!("Reliability of {}", method.name), &caption),
-        Size { width: 400.0, height: 340.0, below: 0.0 },
+        Size { width: 400.0, height: 340.0, below: 0.0, ticks_down: 6 },
         &Scale { from: 0.0, to: 1.0, name: "Confidence of the segment" },
         &Scale { from: 0.0, to: 1.0, name: "Share with the right grade" },
     );
@@ -81,8 +81,8 @@ fn curves(evaluation: &Evaluation, (id, name): (&str, &str), of: impl Fn(&Abstai
     let below = 16.0 + LINE * series.len() as f64;
     let mut plot = Plot::sized(
         (id, name, "The least sure images go to a person first; a curve for each method."),
-        Size { width: 560.0, height: 340.0 + below, below },
-        &Scale { from: 0.0, to: 50.0, name: "Images sent to a person, %" },
+        Size { width: 560.0, height: 340.0 + below, below, ticks_down: 6 },
+        &Scale { from: 0.0, to: 53.0, name: "Images sent to a person, %" },
         &Scale { from: low, to: high, name },
     );
     for (place, (points, method)) in series.iter().zip(names(evaluation)).enumerate() {

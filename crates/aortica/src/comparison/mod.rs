@@ -85,9 +85,17 @@ fn side_by_side(evaluation: &Evaluation, caption: impl Into<String>) -> Table {
     Table::new(caption, &head)
 }
 
+/// Methods beside which an interval still finds room on the line of its value.
+const ON_ONE_LINE_MAX: usize = 3;
+
 /// A row of such a table.
 fn cells(evaluation: &Evaluation, name: &str, of: impl Fn(&Method) -> String) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(evaluation.methods.iter().map(of)).collect()
+    let is_narrow = evaluation.methods.len() > ON_ONE_LINE_MAX;
+    let cell = |method| {
+        let said = of(method);
+        if is_narrow { said.replacen(" (", "\n(", 1) } else { said }
+    };
+    std::iter::once(name.to_owned()).chain(evaluation.methods.iter().map(cell)).collect()
 }
 
 fn overview(evaluation: &Evaluation) -> Table {
@@ -100,7 +108,7 @@ fn overview(evaluation: &Evaluation) -> Table {
             method.name.clone(),
             method.fingerprint.chars().take(12).collect(),
             Estimated::told(&method.all.scored).percent(),
-            Estimated::told(&method.all.totals.r2.identity).value(3),
+            Estimated::told(&method.r2_identity).value(3),
             Estimated::told(&method.all.totals.categories.accuracy).percent(),
         ]);
     }

@@ -1,6 +1,6 @@
 //! The same by scanner and by site: where a method does worse.
 
-use super::{names, side_by_side};
+use super::{cells, names, side_by_side};
 use crate::page::charts::{Grouped, grouped_whiskers};
 use crate::page::svg::Scale;
 use crate::page::words::{Estimated, Figure, NOTHING, Table, shown};
@@ -34,10 +34,9 @@ fn place(evaluation: &Evaluation, (id, title): (&str, &'static str), of: fn(&Met
     let mut rows = Vec::new();
     for group in groups {
         let images = evaluation.methods.iter().find_map(|m| of(m).get(group)).map_or(0, |a| a.scored.n);
-        table.heading(format!("{group} ({images} assessable images)"));
+        table.heading(format!("{group} (n = {images})"));
         let mut add = |name: &str, say: fn(&Agreement) -> String| {
-            let cells = evaluation.methods.iter().map(|m| of(m).get(group).map_or(NOTHING.to_owned(), say));
-            table.row(std::iter::once(name.to_owned()).chain(cells));
+            table.row(cells(evaluation, name, |m| of(m).get(group).map_or(NOTHING.to_owned(), say)));
         };
         add("Scored", |a| Estimated::told(&a.scored).percent());
         add("R\u{b2}, identity line", |a| Estimated::told(&a.totals.r2.identity).value(3));

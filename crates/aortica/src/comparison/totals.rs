@@ -7,7 +7,7 @@ use crate::page::words::{Estimated, Figure, NOTHING, fixed, p_value, shown};
 use learning::evaluate::{Evaluation, Method};
 use minijinja::{Value, context};
 
-const SIZE: Size = Size { width: 400.0, height: 360.0, below: 0.0 };
+const SIZE: Size = Size { width: 400.0, height: 360.0, below: 0.0, ticks_down: 6 };
 /// Where categories begin, points.
 const CUTS: [f64; 2] = [2.0, 6.0];
 
@@ -72,7 +72,7 @@ fn against_truth(place: usize, method: &Method, largest: f64) -> Figure {
     let totals = &method.all.totals;
     let r2 = |e| Estimated::told(e).point(3);
     let caption = format!(
-        "R\u{b2} {} about the identity line, {} of the regression line, {} through the origin (centred); n = {}",
+        "R\u{b2} {} about the identity line, {} of the regression line, {} through the origin (centred); n\u{a0}=\u{a0}{}",
         r2(&totals.r2.identity),
         r2(&totals.r2.ols),
         r2(&totals.r2.origin_centred),
@@ -106,7 +106,7 @@ fn measures(evaluation: &Evaluation) -> crate::page::words::Table {
     let mut table = side_by_side(evaluation, "Agreement with truth");
     let value = |of: &statistics::Estimate, digits| Estimated::told(of).value(digits);
     table.row(cells(evaluation, "Images with both totals", |m| m.all.totals.images.to_string()));
-    table.row(cells(evaluation, "R\u{b2}, identity line", |m| value(&m.all.totals.r2.identity, 3)));
+    table.row(cells(evaluation, "R\u{b2}, identity line", |m| value(&m.r2_identity, 3)));
     table.row(cells(evaluation, "ICC(2,1)", |m| value(&m.all.totals.icc_2_1, 3)));
     table.row(cells(evaluation, "Mean absolute error, points", |m| value(&m.all.totals.difference.mae, 2)));
     table.row(cells(evaluation, "Bias, points", |m| value(&m.all.totals.difference.bias, 2)));

@@ -235,6 +235,8 @@ pub struct Size {
     pub height: f64,
     /// Room that is left under the x axis for more; part of the height.
     pub below: f64,
+    /// About how many ticks the y axis has.
+    pub ticks_down: usize,
 }
 
 const WIDTH: f64 = 720.0;
@@ -244,28 +246,30 @@ pub const TOP: f64 = 16.0;
 pub const BOTTOM: f64 = 52.0;
 /// Room that a tick of the x axis has.
 const TICK_PX: f64 = 80.0;
+/// What a small drawing tries to have all the same.
+const TICKS_MIN: f64 = 6.0;
 
 impl Plot {
     /// Over the whole width of the page. `height` is that of the whole drawing, `below` the room that is left under the x axis for more.
     pub fn new(svg_of: (&str, &str, &str), (height, below): (f64, f64), x: &Scale, y: &Scale) -> Plot {
-        Plot::sized(svg_of, Size { width: WIDTH, height, below }, x, y)
+        Plot::sized(svg_of, Size { width: WIDTH, height, below, ticks_down: 5 }, x, y)
     }
 
     /// As large as is asked for.
     pub fn sized((id, title, description): (&str, &str, &str), size: Size, x: &Scale, y: &Scale) -> Plot {
-        let Size { width, height, below } = size;
+        let Size { width, height, below, ticks_down } = size;
         let end = width - RIGHT;
         let mut svg = Svg::new(id, (width, height), title, description);
         let floor = height - BOTTOM - below;
         let x_axis = Axis { from: x.from, to: x.to, start_px: LEFT, end_px: end };
         let y_axis = Axis { from: y.from, to: y.to, start_px: floor, end_px: TOP };
-        let ticks = y_axis.ticks(5);
+        let ticks = y_axis.ticks(ticks_down);
         for tick in &ticks {
             let at = y_axis.at(*tick);
             svg.line((LEFT, at), (end, at), "grid");
             svg.text((LEFT - 8.0, at + 4.5), Anchor::End, "tick", &tick_text(*tick, &ticks));
         }
-        let ticks = x_axis.ticks(((end - LEFT) / TICK_PX).round() as usize);
+        let ticks = x_axis.ticks(((end - LEFT) / TICK_PX).round().max(TICKS_MIN) as usize);
         for tick in &ticks {
             let at = x_axis.at(*tick);
             svg.line((at, floor), (at, floor + 5.0), "axis");

@@ -182,7 +182,7 @@ fn drawing(place: usize, reader: &str, points: &[Row], agreement: &[Row]) -> Opt
     let differences = Differences { spots: &spots, bias: &bias, lower: &lower, upper: &upper };
     let svg = bland_altman(
         (&id, &format!("Bland-Altman plot, reader {reader}"), &description),
-        Size { width: 720.0, height: 380.0, below: 0.0 },
+        Size { width: 720.0, height: 380.0, below: 0.0, ticks_down: 5 },
         &differences,
         (widest, reach(&differences)),
         ("Mean of network and reader, points", "Network \u{2212} reader, points"),

@@ -81,6 +81,8 @@ pub struct Method {
     /// Share of negatives that was excluded, 0..1.
     pub negatives_excluded: Estimate,
     pub all: Agreement,
+    /// R2 about the identity line, as in `all`, with an interval for which participants are resampled.
+    pub r2_identity: Estimate,
     /// By wall, unless masks were left out or the method marks no calcium.
     pub masks: Vec<MaskAgreement>,
     /// Against the first human reader, where there are any.
@@ -132,7 +134,7 @@ pub fn evaluate(reference: Reference, methods: &[MethodRows]) -> Result<Evaluati
     let readers = Readers::of(reference.humans);
     let mut judged = methods.iter().map(|m| method(reference, &readers, m)).collect::<Result<Vec<Method>>>()?;
     judged.sort_by(|a, b| (&a.name, &a.fingerprint).cmp(&(&b.name, &b.fingerprint)));
-    let repeat_dice = readers::repeat_dice(reference.humans, reference.confidence);
+    let repeat_dice = readers::repeat_dice(reference.humans, truth, reference.confidence);
     Ok(Evaluation { case_mix: case_mix(truth, reference.cut), repeat_dice, methods: judged })
 }
 
@@ -157,12 +159,15 @@ fn method(reference: Reference, readers: &Readers, method: &MethodRows) -> Resul
     };
     let scored = scored(&lateral);
     let (cut, confidence) = (reference.cut, reference.confidence);
+    let totals: Vec<(u64, u8, u8)> =
+        scored.iter().filter_map(|(truth, row)| Some((truth.participant, truth.total()?, row.total()?))).collect();
     Ok(Method {
         name: method.name.clone(),
         fingerprint: method.fingerprint.clone(),
         without_row: pairs.iter().filter(|(_, row)| row.is_none()).count(),
         negatives_excluded: proportion(excluded as u64, negatives.len() as u64, Interval::Wilson, confidence),
         all: agreement(reference, &lateral)?,
+        r2_identity: totals::identity_interval(&totals, confidence)?,
         masks: reference.folder.map_or(Ok(Vec::new()), |folder| masks::masks(&scored, folder, confidence))?,
         readers: readers.against(&scored, cut, confidence)?,
         hazards: hazards::hazards(&scored, reference.outcomes, cut, confidence)?,

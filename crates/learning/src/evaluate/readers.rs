@@ -8,7 +8,7 @@ use serde::Serialize;
 use statistics::bootstrap::cluster_bootstrap;
 use statistics::icc::RatingSquares;
 use statistics::{Confidence, Estimate, Moments, Pairs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Replicates of the bootstrap of the difference of two ICC; its seed makes them repeatable.
 const REPLICATES: u32 = 2_000;
@@ -31,15 +31,18 @@ pub struct HumanRow {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RepeatDice {
     pub reader: String,
-    /// Averaged by image, of images in which either reading marks calcium; Student's interval.
+    /// Averaged by image, of those with calcium that can be seen (as all of the paper's) in which either reading marks any; Student's
+    /// interval.
     pub dice: Estimate,
     pub dice_sd: Option<f64>,
 }
 
 /// By reader, of those who read twice.
-pub(super) fn repeat_dice(rows: &[HumanRow], confidence: Confidence) -> Vec<RepeatDice> {
+pub(super) fn repeat_dice(rows: &[HumanRow], truth: &[TruthRow], confidence: Confidence) -> Vec<RepeatDice> {
+    let has_calcium = |image: &&TruthRow| image.visible.iter().any(|s| s.grade().is_some_and(|g| g.value() > 0));
+    let calcified: HashSet<&str> = truth.iter().filter(has_calcium).map(|image| image.sop_id.as_str()).collect();
     let mut by_reader: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| calcified.contains(row.sop_id.as_str())) {
         by_reader.entry(&row.reader).or_default().extend(row.repeat_dice);
     }
     let twice = by_reader.into_iter().filter(|(_, dice)| !dice.is_empty());

@@ -115,7 +115,7 @@ fn method_lines() -> Vec<Line<Method>> {
         line("corner error, 95th percentile %", |m: &Method| number(m.all.localisation.corner_error_p95_pct, 2)),
         line("level shifted %", |m: &Method| interval(&m.all.localisation.level_shifted, 100.0, 2)),
         line("images with both totals", |m: &Method| m.all.totals.images.to_string()),
-        line("R2, identity line", |m: &Method| interval(&m.all.totals.r2.identity, 1.0, 3)),
+        line("R2, identity line", |m: &Method| interval(&m.r2_identity, 1.0, 3)),
         line("R2, least squares", |m: &Method| interval(&m.all.totals.r2.ols, 1.0, 3)),
         line("R2, through origin, centred", |m: &Method| interval(&m.all.totals.r2.origin_centred, 1.0, 3)),
         line("R2, through origin, uncentred", |m: &Method| interval(&m.all.totals.r2.origin_uncentred, 1.0, 3)),

@@ -178,11 +178,29 @@ fn readers_are_judged_on_the_images_of_all_three() {
     let of_readers = other.icc_of_readers.estimate.unwrap();
     assert!(of_readers < 1.0 && close(other.difference.estimate, 1.0 - of_readers));
     assert_eq!(other.no_worse, Some(true));
-    // 20 of 39 are 1.0; reader B did not read again
+    // of 30 images with calcium 20 are 1.0; reader B did not read again
     let again = &result.repeat_dice;
-    assert_eq!((again.len(), again[0].reader.as_str(), again[0].dice.n), (1, "A", 39));
-    assert!(close(again[0].dice.estimate, (20.0 + 19.0 * 0.8) / 39.0));
-    assert!(result.table().contains("reader A again: Dice of what was marked twice 0.903 (SD 0.101), 39 images"));
+    assert_eq!((again.len(), again[0].reader.as_str(), again[0].dice.n), (1, "A", 30));
+    assert!(close(again[0].dice.estimate, (20.0 + 10.0 * 0.8) / 30.0));
+    assert!(result.table().contains("reader A again: Dice of what was marked twice 0.933 (SD 0.096), 30 images"));
+}
+
+#[test]
+fn r2_about_the_identity_line_has_an_interval_around_its_value() {
+    let truths: Vec<TruthRow> =
+        (0..60).map(|i| TruthRow { participant: i, ..truth(&format!("i{i:02}"), [(i % 4) as u8; 8]) }).collect();
+    let read: Vec<ReadRow> = (0..60u64)
+        .map(|i| {
+            let mut grades = [Some((i % 4) as u8); 8];
+            grades[0] = Some(((i + i % 5 / 4) % 4) as u8);
+            scored(&format!("i{i:02}"), grades, 0.0)
+        })
+        .collect();
+    let method = judged(&truths, &read).methods.remove(0);
+    let (r2, plain) = (method.r2_identity, method.all.totals.r2.identity);
+    assert!((r2.estimate.unwrap() - plain.estimate.unwrap()).abs() < 1e-12 && r2.n == 60);
+    let (low, high) = (r2.conf_low.unwrap(), r2.conf_high.unwrap());
+    assert!(low < plain.estimate.unwrap() && plain.estimate.unwrap() < high && low > 0.9 && high < 1.0, "{low} {high}");
 }
 
 #[test]
