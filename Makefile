@@ -134,6 +134,10 @@ models: ## train networks and forest from the seed and export them (PyTorch, hou
 	pipelines/training/run.sh
 	pipelines/training/forest.sh
 
+.PHONY: results
+results: runtime release ## score simulated test cohorts with every pipeline, write docs/results.md (hours; resumes; QUICK=1 tries it)
+	pipelines/results/run.sh
+
 # --- clean ------------------------------------------------------------------------------------------------------------
 
 .PHONY: clean-demo

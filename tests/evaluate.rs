@@ -1,6 +1,6 @@
 //! Readings and truth of a simulated cohort meet, and the first metrics are in their plausible ranges.
 
-use tests::{cohort, run, stdout, text};
+use tests::{cohort, repository, run, sound_page, stdout, text};
 
 #[test]
 fn the_shipped_models_read_a_cohort_that_they_never_saw() {
@@ -31,4 +31,95 @@ fn the_forest_reads_a_cohort_by_the_same_commands() {
         serde_json::from_str(&stdout(&["pipeline", "show", "vfa-forest", "--json"])).unwrap();
     assert_eq!(shown["forest"]["trees"], 10);
     assert_eq!(shown["models"].as_array().map(Vec::len), Some(1), "one network, of the pipeline beside it");
+}
+
+#[test]
+fn the_page_shows_every_figure_by_every_method_and_names_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let lake = at("lake");
+    let work = at("work");
+    std::fs::create_dir_all(work.join("default/cohort")).unwrap();
+    let images = cohort().join("images");
+    for pipeline in ["vfa-unet", "vfa-forest"] {
+        let told = stdout(&["score", text(&images), "--lake", text(&lake), "--pipeline", pipeline, "--json"]);
+        std::fs::write(work.join(format!("default/{pipeline}.run.json")), told).unwrap();
+    }
+    let asked = ["evaluate", "--lake", text(&lake), "--truth", text(cohort()), "--json"];
+    let page = |name: &str, more: &[&str]| {
+        let path = at(name);
+        let printed = stdout(&[&asked[..], &["--html", text(&path)], more].concat());
+        let html = std::fs::read_to_string(&path).unwrap();
+        (sound_page(&path), html, serde_json::from_str::<serde_json::Value>(&printed).unwrap())
+    };
+    let (seen, html, numbers) = page("comparison.html", &["--title", "Methods <compared> & drawn"]);
+    let sections = "films totals categories segments overlap readers certainty places measures";
+    assert_eq!(seen.sections, sections);
+    // of each method scatter, Bland-Altman, confusion, reliability; together segments, Dice, readers, two of abstention, three places
+    assert_eq!((seen.drawings, seen.images), (2 * 4 + 8, 3 * 3), "three images by truth and two methods");
+    for id in
+        ["scatter-1", "difference-1", "confusion-1", "reliability-1", "abstention-error", "dice-chart", "model-chart"]
+    {
+        assert!(html.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    assert!(html.contains("Methods &lt;compared&gt; &amp; drawn") && html.contains("Best: truth"));
+
+    // The numbers of the page are those that are printed.
+    for (method, name) in numbers["methods"].as_array().unwrap().iter().zip(["vfa-forest", "vfa-unet"]) {
+        assert!(method["name"].as_str().unwrap().starts_with(name));
+        let totals = &method["all"]["totals"];
+        let mae = totals["difference"]["mae"]["estimate"].as_f64().unwrap();
+        assert!(html.contains(&format!("<td>{mae:.2} (")), "{mae}");
+        for n in totals["categories"]["confusion"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap()) {
+            assert!(html.contains(&format!(">{n}</text>")), "{n} of the confusion");
+        }
+    }
+    assert!(numbers["repeat_dice"][0]["dice"]["estimate"].as_f64().is_some_and(|dice| dice > 0.3 && dice < 1.0));
+
+    // docs/results.md is written out of them, and says what was not measured.
+    std::fs::write(work.join("default/evaluation.json"), numbers.to_string()).unwrap();
+    std::fs::write(work.join("default/set.json"), r#"{"name": "default", "seed": 77, "participants": 24}"#).unwrap();
+    std::fs::copy(cohort().join("phantom.toml"), work.join("default/cohort/phantom.toml")).unwrap();
+    std::fs::write(work.join("pipelines.json"), stdout(&["pipeline", "list", "--json"])).unwrap();
+    let results = at("results.md");
+    let write = repository().join("pipelines/results/write.py");
+    let arguments = ["-B", text(&write), "--work", text(&work), "--ours", "vfa-unet", "--out", text(&results)];
+    let output = std::process::Command::new("python3").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let written = std::fs::read_to_string(&results).unwrap();
+    let mae = &numbers["methods"][1]["all"]["totals"]["difference"]["mae"];
+    let of = |part: &str| mae[part].as_f64().unwrap();
+    let said = format!(
+        "| mean absolute error <= 1.2 | {:.2} [{:.2}, {:.2}] |",
+        of("estimate"),
+        of("conf_low"),
+        of("conf_high")
+    );
+    assert!(written.contains(&said), "{said} in {written}");
+    assert!(written.contains("within 10 % of truth's | not measured here | - |"), "no followed population was given");
+
+    // The same bytes again; no pictures where there are none; some of the images alone.
+    let (_, again, _) = page("again.html", &["--title", "Methods <compared> & drawn"]);
+    assert!(html == again, "the same inputs, the same bytes");
+    let (bare, text_only, _) = page("bare.html", &["--images", text(folder.path())]);
+    assert_eq!((bare.images, bare.sections.as_str()), (0, sections));
+    assert!(text_only.contains("--images DIR"));
+    let folds = at("folds.csv");
+    run(
+        &["folds", "--truth", text(cohort()), "--folds", "2", "--validation", "2", "--seed", "1", "-o", text(&folds)],
+        0,
+    );
+    let (_, _, some) = page("some.html", &["--only", text(&folds)]);
+    assert!(some["case_mix"]["negatives"] == 0 && some["case_mix"]["images"] == some["case_mix"]["assessable"]);
+
+    // Nobody is named, no place of a file.
+    let known = std::fs::read_to_string(cohort().join("participants.csv")).unwrap();
+    let planted = known.lines().skip(1).flat_map(|line| {
+        let fields: Vec<&str> = line.split(',').collect();
+        [fields[0].to_owned(), fields[2].to_owned(), fields[6].to_owned()]
+    });
+    let places = [cohort(), folder.path(), &repository()].map(|path| text(path).to_owned());
+    for name in planted.chain(places).chain(["img_0000".to_owned()]) {
+        assert!(!name.is_empty() && !html.contains(&name), "{name} is on the page");
+    }
 }

@@ -81,3 +81,58 @@ pub fn cohort() -> &'static Path {
         })
         .path()
 }
+
+/// What is on a page of the program.
+pub struct Page {
+    /// Ids of its sections.
+    pub sections: String,
+    pub drawings: usize,
+    /// Pictures, which lie in the page itself.
+    pub images: usize,
+}
+
+/// Reads a page as XML and says what is on it, and what should not be.
+const LOOK: &str = r#"
+import sys, xml.etree.ElementTree as tree
+page = tree.parse(sys.argv[1]).getroot()
+name = lambda element: element.tag.rsplit('}')[-1]
+every = list(page.iter())
+print(' '.join(e.get('id') for e in every if name(e) == 'section'))
+drawings = [e for e in every if name(e) == 'svg']
+said = [e for e in drawings if len(''.join(e[0].itertext())) > 5 and len(''.join(e[1].itertext())) > 10 and name(e[0]) == 'title' and name(e[1]) == 'desc']
+print(len(drawings), len(said))
+images = [e for e in every if name(e) == 'img']
+held = [e for e in images if e.get('src', '').startswith('data:image/png;base64,iVBOR') and e.get('alt')]
+print(len(images), len(held))
+ids = [e.get('id') for e in every if e.get('id')]
+print(len(ids) - len(set(ids)))
+links = [v for e in every if e not in held for k, v in e.attrib.items() if k.rsplit('}')[-1] in ('href', 'src', 'srcset', 'action', 'data')]
+print(' '.join(v for v in links if not v.startswith('#') or v[1:] not in ids))
+print(len([e for e in every if name(e) in ('script', 'link', 'iframe', 'object', 'embed')]))
+numbers = [v for e in every for k, v in e.attrib.items() if k in ('x', 'y', 'x1', 'x2', 'y1', 'y2', 'cx', 'cy', 'r', 'width', 'height') and name(e) != 'svg']
+print(len([v for v in numbers if not -1 <= float(v) <= 4000]))
+"#;
+
+/// Checks what every page of the program must be: well-formed, whole in itself, its drawings described, without numbers that are none.
+pub fn sound_page(path: &Path) -> Page {
+    let html = std::fs::read_to_string(path).expect("the page is there");
+    let output = Command::new("python3").args(["-c", LOOK, text(path)]).output().expect("python3 starts");
+    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+    let seen = String::from_utf8(output.stdout).expect("output is UTF-8");
+    let seen: Vec<&str> = seen.lines().collect();
+    let pair = |line: &str| -> (usize, usize) {
+        let (a, b) = line.split_once(' ').expect("two numbers");
+        (a.parse().expect("a number"), b.parse().expect("a number"))
+    };
+    let ((drawings, described), (images, held)) = (pair(seen[1]), pair(seen[2]));
+    assert_eq!(described, drawings, "every drawing has title and description");
+    assert_eq!(held, images, "every picture lies in the page and is described");
+    assert_eq!(seen[3], "0", "ids that occur twice");
+    assert_eq!(seen[4], "", "links that lead elsewhere, or nowhere");
+    assert_eq!(seen[5], "0", "scripts, style sheets, frames");
+    assert_eq!(seen[6], "0", "shapes outside of their drawing");
+    for wrong in ["NaN", "None", "undefined", "inf%", "url(", "@import", "http://www.w3.org/2000/svg\" href"] {
+        assert!(!html.contains(wrong), "{wrong} in {}", path.display());
+    }
+    Page { sections: seen[0].to_owned(), drawings, images }
+}

@@ -288,6 +288,17 @@ SCRIPT = {
 }
 
 
+SIMULATED_RESULTS = """## Results on unseen simulated pictures
+Training settings, augmented; other seed than the training set. The case mix is the simulator's: these numbers must not be
+compared with results on patients."""
+
+# Of a network that somebody trained on pictures of their own: what they know of it is theirs to write.
+OWN_RESULTS = """## Results on the validation pictures
+Each as it is; the network was not fitted to them, but may have been chosen by them."""
+OWN_LIMITS = """- Holds for pictures like those above. Whom they show, on which scanners, who annotated them and how well, stands here once it is written.
+"""
+
+
 def card(network: str, facts: dict) -> str:
     validation = {name: value for name, value in facts["validation"].items() if name in METRICS}
     rows = "\n".join(f"| {METRICS[name]} | {value} |" for name, value in validation.items())
@@ -295,9 +306,19 @@ def card(network: str, facts: dict) -> str:
     model, script = facts["model"], SCRIPT.get(network, f"{network}.py")
     title = network if network == model else f"{model} of {PIPELINES[network]}"
     others = OTHER_ARITHMETIC if network in HAS_OTHERS else ""
+    drawn = f'{facts["step"]:,} steps, {facts["samples"]:,} samples drawn from {facts["distinct_samples"]:,} distinct ones.{seeds}'
+    if facts["own_data"]:
+        only, results, limits = "", OWN_RESULTS, OWN_LIMITS
+        data = f'{facts["own_data"]} {drawn}'
+    else:
+        only, results = "Trained on simulated images only. ", SIMULATED_RESULTS
+        limits = LIMITS[network] + "\n" + others
+        changes = CHANGES.get(network, CHANGES_OF_REGIONS)
+        data = f"""Pictures of the simulator (`crates/phantom`) at {SETTINGS.get(network, HARDEST)}, changed further by
+`crates/learning`: {changes}. {drawn}"""
     return f"""# Model card: {title} {facts["version"]}
 
-**Trained on simulated images only. Not a medical device; not for diagnosis or for decisions about a patient.**
+**{only}Not a medical device; not for diagnosis or for decisions about a patient.**
 
 ## What it does
 {PURPOSE[network]}
@@ -310,19 +331,15 @@ Tensors, axes and ranges: `{model}.toml`. SHA-256 of `{model}.onnx`: `{facts["di
 {facts["parameters"]:,} parameters, {facts["gflop"]} GFLOP a picture (two per multiplication). {OPTIMISER.get(network, OURS)}
 
 ## Training data
-Pictures of the simulator (`crates/phantom`) at {SETTINGS.get(network, HARDEST)}, changed further by
-`crates/learning`: {CHANGES.get(network, CHANGES_OF_REGIONS)}. {facts["step"]:,} steps, {facts["samples"]:,} samples drawn from {facts["distinct_samples"]:,} distinct ones.{seeds}
-## Results on unseen simulated pictures
-Training settings, augmented; other seed than the training set. The case mix is the simulator's: these numbers must not be
-compared with results on patients.
+{data}
+{results}
 
 | measure | value |
 |---|---|
 {rows}
 
 ## Limits
-{LIMITS[network]}
-{others}
+{limits}
 ## Train it on your own pictures
 Write your annotated pictures as shards in the layout of `aortica-learning training-set` (`pipelines/training/README.md`), give the folder to
 `pipelines/training/{script} --shards .. --checkpoint ..`, then run `pipelines/training/export.py`. The program takes any ONNX file whose tensors

@@ -135,7 +135,7 @@ def folded(module):
     return module
 
 
-def write_onnx(graph, shape, inside, outputs, path):
+def write_onnx(graph, shape, inside, outputs, path, only):
     example = torch.randint(0, 256, (2, 1, *shape), dtype=torch.uint8)
     axes = {name: {0: "batch"} for name in [inside, *outputs]}
     torch.onnx.export(
@@ -144,7 +144,7 @@ def write_onnx(graph, shape, inside, outputs, path):
     )
     model = onnx.load(str(path))
     onnx.checker.check_model(model, full_check=True)
-    model.doc_string = "trained on simulated images only; not a medical device"
+    model.doc_string = f"{only}not a medical device"
     onnx.save(model, str(path))
 
 
@@ -171,6 +171,7 @@ def main():
     parser.add_argument("--golden", required=True, help="folder of shards to take the golden inputs from")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--version", required=True, help="dotted numbers, e.g. 1.0.0")
+    parser.add_argument("--own-data", default="", help="sentence on the pictures, where they are not the simulator's (docs/train-your-own.md)")
     parser.add_argument("--seeds", default="", help="sentence on the seeds of the shards, for the model card")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -190,7 +191,7 @@ def main():
 
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{kind.model}.onnx"
-    write_onnx(graph, kind.shape, inside, outputs, path)
+    write_onnx(graph, kind.shape, inside, outputs, path, "" if options.own_data else "trained on simulated images only; ")
     got = answers(path, inside, outputs, pictures)
     worst = compare(got, want)
     alone = answers(path, inside, outputs, pictures[:1])
@@ -210,6 +211,7 @@ def main():
         "model": kind.model,
         "validation": saved["validation"],
         "seeds": options.seeds,
+        "own_data": options.own_data,
         "absolute": ABSOLUTE_TOLERANCE,
         "relative": RELATIVE_TOLERANCE,
     }

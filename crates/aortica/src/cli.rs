@@ -257,7 +257,8 @@ pub struct PhantomArgs {
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  aortica evaluate --lake lake --truth cohort\n  aortica score cohort/images --lake lake --pipeline vfa-forest && \
-aortica evaluate --lake lake --truth cohort\n\n\
+aortica evaluate --lake lake --truth cohort\n  \
+aortica evaluate --lake lake --truth cohort --html comparison.html\n\n\
 Every pipeline that scored into the lake is a column. Numbers in brackets are confidence intervals. Agreement depends on the case mix: \
 results on simulated images are no statement about patients."
 )]
@@ -273,6 +274,18 @@ pub struct EvaluateArgs {
     /// Level of the confidence intervals.
     #[arg(long, default_value_t = 0.95)]
     pub confidence: f64,
+    /// Only the images that this table names (column `file`), as `aortica folds` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub only: Option<PathBuf>,
+    /// Also write a page with the figures of the papers for every method: scatter, Bland-Altman, confusion, calibration and others.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Folder of the pictures, three of which the page shows by every method; default: images/ beside the truth.
+    #[arg(long, value_name = "DIR", requires = "html")]
+    pub images: Option<PathBuf>,
+    /// Heading of the page.
+    #[arg(long, value_name = "TEXT", default_value = "Methods side by side against truth", requires = "html")]
+    pub title: String,
     /// Leave out what needs the cohort's masks (Dice, Jaccard, pixel accuracy, HD95), which takes most of the time.
     #[arg(long)]
     pub no_masks: bool,

@@ -2,7 +2,7 @@
 //! segment. Cropped to the spine, so that text burned in at the edges of the film stays out (invariant 9).
 
 use domain::geometry::{ImagePx, Point};
-use domain::{Category, Corner, Level, Radiograph, Reading, SegmentGrade, Vertebra, Wall};
+use domain::{Category, Corner, Landmark, Level, Radiograph, Reading, Segment, SegmentGrade, Vertebra, Wall};
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use std::path::Path;
 use tiny_skia::{
@@ -10,10 +10,20 @@ use tiny_skia::{
     StrokeDash, Transform,
 };
 
-/// Height of the cropped picture, pixels of the PNG.
-const PICTURE_HEIGHT: f64 = 900.0;
-/// Width of the gutters that carry the grades, pixels of the PNG.
-const GUTTER: u32 = 110;
+/// How large a picture is drawn, pixels of the PNG.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    /// Height of the cropped picture.
+    pub picture_height: u32,
+    /// Width of the gutters that carry the grades.
+    pub gutter: u32,
+}
+
+/// To be looked at alone.
+pub const ALONE: Scale = Scale { picture_height: 900, gutter: 110 };
+/// To stand beside others.
+pub const BESIDE: Scale = Scale { picture_height: 440, gutter: 66 };
+
 /// Height of the head line and of the foot line, pixels of the PNG.
 const BAND: u32 = 44;
 
@@ -23,28 +33,82 @@ const VERTEBRA: [u8; 3] = [120, 220, 140];
 const QUIET: [u8; 3] = [170, 176, 184];
 const BRIGHT: [u8; 3] = [240, 242, 245];
 
+/// What is drawn over a radiograph: of a reading, or of what is known of the image.
+pub struct Marks<'a> {
+    pub corners: Vec<(Landmark, Point<ImagePx>)>,
+    pub walls: Vec<(Wall, &'a [Point<ImagePx>])>,
+    pub plaques: Vec<(Wall, &'a [Point<ImagePx>])>,
+    /// Calcium as runs of pixels of a row: wall, row, first column, column after the last. In place of outlines.
+    pub runs: Vec<(Wall, u32, u32, u32)>,
+    pub segments: Vec<(Segment, SegmentGrade)>,
+    /// Rows of the picture beside which the grades of L1..L4 stand; those of levels without a place are not written.
+    pub level_rows: [Option<f64>; Level::ALL.len()],
+    pub anterior_right: bool,
+    pub head: String,
+    pub foot: String,
+}
+
+impl<'a> Marks<'a> {
+    pub fn of(reading: &'a Reading) -> Marks<'a> {
+        let aac = &reading.summary.aac24;
+        let total = match aac.total {
+            Some(total) => format!("AAC-24 {total}"),
+            None => format!("AAC-24 {}..{}", aac.min, aac.max),
+        };
+        let category = reading.summary.category.map_or("", |c| match c {
+            Category::Low => "low",
+            Category::Moderate => "moderate",
+            Category::High => "high",
+        });
+        let review = if reading.summary.flag_review { "  review" } else { "" };
+        let corners: Vec<(Landmark, Point<ImagePx>)> = reading.corners.iter().map(|c| (c.landmark, c.at)).collect();
+        Marks {
+            level_rows: level_rows(&corners),
+            corners,
+            walls: reading.walls.iter().map(|w| (w.wall, w.points.as_slice())).collect(),
+            plaques: reading.plaques.iter().map(|p| (p.wall, p.contour.as_slice())).collect(),
+            runs: Vec::new(),
+            segments: reading.segments.iter().map(|s| (Segment { level: s.level, wall: s.wall }, s.grade)).collect(),
+            anterior_right: reading.anterior_right,
+            head: format!("{total} {category}"),
+            foot: format!("confidence {:.2}{review}", reading.summary.confidence),
+        }
+    }
+
+    /// The points by which a picture is cropped: corners of L1..L4, and walls.
+    fn extent(&self) -> Vec<Point<ImagePx>> {
+        let graded =
+            self.corners.iter().filter(|(landmark, _)| Level::ALL.iter().any(|l| l.vertebra() == landmark.vertebra));
+        graded.map(|(_, at)| *at).chain(self.walls.iter().flat_map(|(_, points)| points.iter().copied())).collect()
+    }
+}
+
+/// The middle of each level's corners.
+pub fn level_rows(corners: &[(Landmark, Point<ImagePx>)]) -> [Option<f64>; Level::ALL.len()] {
+    Level::ALL.map(|level| {
+        let of = corners.iter().filter(|(landmark, _)| landmark.vertebra == level.vertebra());
+        let at: Vec<f64> = of.map(|(_, at)| at.y).collect();
+        (!at.is_empty()).then(|| at.iter().sum::<f64>() / at.len() as f64)
+    })
+}
+
 /// Maps stored pixels to pixels of the PNG: crop, square the pixels, scale, leave room for the gutter and head line.
-struct Frame {
+pub struct Frame {
     left: f64,
     top: f64,
     scale_x: f64,
     scale_y: f64,
     width: u32,
     height: u32,
+    gutter: u32,
     /// The picture without gutters and bands: lines end at its border.
     picture: Mask,
 }
 
 impl Frame {
-    fn around(radiograph: &Radiograph, reading: &Reading) -> Option<Frame> {
-        let aspect = reading.pixel_aspect.unwrap_or_else(|| radiograph.spacing.aspect_or_square());
-        let graded: Vec<Point<ImagePx>> = reading
-            .corners
-            .iter()
-            .filter(|c| Level::ALL.iter().any(|l| l.vertebra() == c.landmark.vertebra))
-            .map(|c| c.at)
-            .chain(reading.walls.iter().flat_map(|w| w.points.iter().copied()))
-            .collect();
+    /// Around the spine that the marks show; `aspect` is the height of a pixel over its width. `None` without corners within the image.
+    pub fn around(radiograph: &Radiograph, marks: &Marks, aspect: f64, scale: Scale) -> Option<Frame> {
+        let graded = marks.extent();
         if graded.is_empty() {
             return None;
         }
@@ -60,63 +124,71 @@ impl Frame {
         if right - left < 2.0 || bottom - top < 2.0 {
             return None;
         }
-        let scale_y = PICTURE_HEIGHT / (bottom - top);
+        let Scale { picture_height, gutter } = scale;
+        let scale_y = f64::from(picture_height) / (bottom - top);
         let scale_x = scale_y / aspect;
         let width = ((right - left) * scale_x).round().clamp(16.0, 4000.0) as u32;
-        let height = PICTURE_HEIGHT as u32;
-        let mut picture = Mask::new(width + 2 * GUTTER, height + 2 * BAND)?;
-        let inside = Rect::from_xywh(GUTTER as f32, BAND as f32, width as f32, height as f32)?;
+        let height = picture_height;
+        let mut picture = Mask::new(width + 2 * gutter, height + 2 * BAND)?;
+        let inside = Rect::from_xywh(gutter as f32, BAND as f32, width as f32, height as f32)?;
         picture.fill_path(&PathBuilder::from_rect(inside), FillRule::Winding, false, Transform::identity());
-        Some(Frame { left, top, scale_x, scale_y, width, height, picture })
+        Some(Frame { left, top, scale_x, scale_y, width, height, gutter, picture })
     }
 
     fn map(&self, p: Point<ImagePx>) -> (f32, f32) {
         (
-            ((p.x - self.left) * self.scale_x) as f32 + GUTTER as f32,
+            ((p.x - self.left) * self.scale_x) as f32 + self.gutter as f32,
             ((p.y - self.top) * self.scale_y) as f32 + BAND as f32,
         )
     }
 
     fn canvas(&self) -> (u32, u32) {
-        (self.width + 2 * GUTTER, self.height + 2 * BAND)
+        (self.width + 2 * self.gutter, self.height + 2 * BAND)
     }
 }
 
-/// Draws the overlay. `None` when the reading has no corners within the image.
-pub fn draw(radiograph: &Radiograph, reading: &Reading) -> Option<Pixmap> {
-    let frame = Frame::around(radiograph, reading)?;
+/// Draws the marks over the part of the radiograph that the frame shows.
+pub fn draw(radiograph: &Radiograph, marks: &Marks, frame: &Frame) -> Option<Pixmap> {
     let (width, height) = frame.canvas();
     let mut canvas = Pixmap::new(width, height)?;
     canvas.fill(Color::from_rgba8(18, 20, 24, 255));
-    paint_radiograph(&mut canvas, &frame, radiograph);
-    paint_vertebrae(&mut canvas, &frame, reading);
-    for wall in &reading.walls {
-        line(&mut canvas, &frame, &wall.points, LineStyle::new(wall_colour(wall.wall), 1.5, 130).dashed());
+    paint_radiograph(&mut canvas, frame, radiograph);
+    paint_vertebrae(&mut canvas, frame, &marks.corners);
+    for (wall, points) in &marks.walls {
+        line(&mut canvas, frame, points, LineStyle::new(wall_colour(*wall), 1.5, 130).dashed());
     }
-    for plaque in &reading.plaques {
-        fill(&mut canvas, &frame, &plaque.contour, wall_colour(plaque.wall));
+    for (wall, contour) in &marks.plaques {
+        fill(&mut canvas, frame, contour, wall_colour(*wall));
     }
-    label_segments(&mut canvas, &frame, reading);
-    label_bands(&mut canvas, &frame, reading);
+    for wall in Wall::ALL {
+        fill_runs(&mut canvas, frame, marks.runs.iter().filter(|run| run.0 == wall), wall_colour(wall));
+    }
+    label_segments(&mut canvas, frame, marks);
+    text(&mut canvas, &marks.head, (12.0, 10.0), BRIGHT, RasterHeight::Size24);
+    let foot = (BAND + frame.height + 14) as f32;
+    text(&mut canvas, &marks.foot, (12.0, foot), QUIET, RasterHeight::Size16);
     Some(canvas)
 }
 
 /// Draws the overlay into a PNG file; the file appears whole or not at all.
 pub fn write(radiograph: &Radiograph, reading: &Reading, path: &Path) -> anyhow::Result<()> {
-    let Some(canvas) = draw(radiograph, reading) else { return Ok(()) };
+    let marks = Marks::of(reading);
+    let aspect = reading.pixel_aspect.unwrap_or_else(|| radiograph.spacing.aspect_or_square());
+    let frame = Frame::around(radiograph, &marks, aspect, ALONE);
+    let Some(canvas) = frame.and_then(|frame| draw(radiograph, &marks, &frame)) else { return Ok(()) };
     let part = path.with_extension("png.part");
-    // The canvas is opaque, so that premultiplied and plain colours are the same.
-    let size = (canvas.width(), canvas.height());
-    image::save_buffer_with_format(
-        &part,
-        canvas.data(),
-        size.0,
-        size.1,
-        image::ExtendedColorType::Rgba8,
-        image::ImageFormat::Png,
-    )?;
+    std::fs::write(&part, png(&canvas)?)?;
     std::fs::rename(part, path)?;
     Ok(())
+}
+
+/// The picture as a PNG without an alpha channel: the canvas is opaque, so that premultiplied and plain colours are the same.
+pub fn png(canvas: &Pixmap) -> anyhow::Result<Vec<u8>> {
+    let rgb: Vec<u8> = canvas.pixels().iter().flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
+    let mut bytes = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+    image::ImageEncoder::write_image(encoder, &rgb, canvas.width(), canvas.height(), image::ExtendedColorType::Rgb8)?;
+    Ok(bytes)
 }
 
 fn wall_colour(wall: Wall) -> [u8; 3] {
@@ -158,19 +230,16 @@ fn paint_radiograph(canvas: &mut Pixmap, frame: &Frame, radiograph: &Radiograph)
     for (index, value) in grey.into_iter().enumerate() {
         let (row, column) = (index / frame.width as usize, index % frame.width as usize);
         let level = ((value - low) * gain).clamp(0.0, 255.0) as u8;
-        let at = (row + BAND as usize) * stride + column + GUTTER as usize;
+        let at = (row + BAND as usize) * stride + column + frame.gutter as usize;
         pixels[at] = PremultipliedColorU8::from_rgba(level, level, level, 255).expect("opaque grey is premultiplied");
     }
 }
 
-fn paint_vertebrae(canvas: &mut Pixmap, frame: &Frame, reading: &Reading) {
+fn paint_vertebrae(canvas: &mut Pixmap, frame: &Frame, corners: &[(Landmark, Point<ImagePx>)]) {
     for vertebra in Vertebra::ALL {
         let corner = |corner: Corner| {
-            reading
-                .corners
-                .iter()
-                .find(|c| c.landmark.vertebra == vertebra && c.landmark.corner == corner)
-                .map(|c| c.at)
+            let found = corners.iter().find(|(landmark, _)| landmark.vertebra == vertebra && landmark.corner == corner);
+            found.map(|(_, at)| *at)
         };
         let around =
             [Corner::AnteriorSuperior, Corner::PosteriorSuperior, Corner::PosteriorInferior, Corner::AnteriorInferior]
@@ -242,48 +311,48 @@ fn fill(canvas: &mut Pixmap, frame: &Frame, contour: &[Point<ImagePx>], colour: 
     canvas.stroke_path(&path, &paint(colour, 235), &stroke, Transform::identity(), Some(&frame.picture));
 }
 
-/// Grades in the gutters: anterior ones on the anterior side, posterior ones on the other.
-fn label_segments(canvas: &mut Pixmap, frame: &Frame, reading: &Reading) {
-    let centre_y = |level: Level| {
-        let at: Vec<f64> =
-            reading.corners.iter().filter(|c| c.landmark.vertebra == level.vertebra()).map(|c| c.at.y).collect();
-        (!at.is_empty()).then(|| frame.map(Point::new(0.0, at.iter().sum::<f64>() / at.len() as f64)).1)
-    };
-    for segment in &reading.segments {
-        let Some(y) = centre_y(segment.level) else { continue };
-        let grade = match segment.grade {
-            SegmentGrade::Assessed(grade) => grade.value().to_string(),
-            SegmentGrade::NotAssessable(_) => "n/a".to_owned(),
-        };
-        let initial = match segment.wall {
-            Wall::Anterior => 'A',
-            Wall::Posterior => 'P',
-        };
-        let on_right = (segment.wall == Wall::Anterior) == reading.anterior_right;
-        let x = if on_right { (GUTTER + frame.width + 14) as f32 } else { 12.0 };
-        let quiet = segment.grade.grade().is_none_or(|g| g.value() == 0);
-        let colour = if quiet { QUIET } else { wall_colour(segment.wall) };
-        text(canvas, &format!("{:?} {initial}", segment.level), (x, y - 26.0), QUIET, RasterHeight::Size16);
-        text(canvas, &grade, (x, y - 8.0), colour, RasterHeight::Size32);
+/// Fills runs of pixels as one shape: no seams where they touch.
+fn fill_runs<'a>(
+    canvas: &mut Pixmap,
+    frame: &Frame,
+    runs: impl Iterator<Item = &'a (Wall, u32, u32, u32)>,
+    colour: [u8; 3],
+) {
+    let mut builder = PathBuilder::new();
+    for (_, row, from, to) in runs {
+        // a pixel reaches half its size to each side of its centre
+        let edge = |column: u32, row: f64| frame.map(Point::new(f64::from(column) - 0.5, row));
+        let (left, top) = edge(*from, f64::from(*row) - 0.5);
+        let (right, bottom) = edge(*to, f64::from(*row) + 0.5);
+        if let Some(run) = Rect::from_ltrb(left, top, right, bottom) {
+            builder.push_rect(run);
+        }
+    }
+    if let Some(path) = builder.finish() {
+        canvas.fill_path(&path, &paint(colour, 190), FillRule::Winding, Transform::identity(), Some(&frame.picture));
     }
 }
 
-fn label_bands(canvas: &mut Pixmap, frame: &Frame, reading: &Reading) {
-    let aac = &reading.summary.aac24;
-    let total = match aac.total {
-        Some(total) => format!("AAC-24 {total}"),
-        None => format!("AAC-24 {}..{}", aac.min, aac.max),
-    };
-    let category = reading.summary.category.map_or("", |c| match c {
-        Category::Low => "low",
-        Category::Moderate => "moderate",
-        Category::High => "high",
-    });
-    text(canvas, &format!("{total} {category}"), (12.0, 10.0), BRIGHT, RasterHeight::Size24);
-    let foot = (BAND + frame.height + 14) as f32;
-    let review = if reading.summary.flag_review { "  review" } else { "" };
-    let note = format!("confidence {:.2}{review}", reading.summary.confidence);
-    text(canvas, &note, (12.0, foot), QUIET, RasterHeight::Size16);
+/// Grades in the gutters: anterior ones on the anterior side, posterior ones on the other.
+fn label_segments(canvas: &mut Pixmap, frame: &Frame, marks: &Marks) {
+    for (Segment { level, wall }, grade) in &marks.segments {
+        let Some(row) = marks.level_rows[level.index()] else { continue };
+        let y = frame.map(Point::new(0.0, row)).1;
+        let said = match grade {
+            SegmentGrade::Assessed(grade) => grade.value().to_string(),
+            SegmentGrade::NotAssessable(_) => "n/a".to_owned(),
+        };
+        let initial = match wall {
+            Wall::Anterior => 'A',
+            Wall::Posterior => 'P',
+        };
+        let on_right = (*wall == Wall::Anterior) == marks.anterior_right;
+        let x = if on_right { (frame.gutter + frame.width + 12) as f32 } else { 12.0 };
+        let quiet = grade.grade().is_none_or(|g| g.value() == 0);
+        let colour = if quiet { QUIET } else { wall_colour(*wall) };
+        text(canvas, &format!("{level:?} {initial}"), (x, y - 26.0), QUIET, RasterHeight::Size16);
+        text(canvas, &said, (x, y - 8.0), colour, RasterHeight::Size32);
+    }
 }
 
 /// Text in a fixed-width face, its upper left corner at `at`; what would fall outside the canvas is cut.

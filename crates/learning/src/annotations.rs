@@ -1,20 +1,28 @@
 //! Annotated images of a folder: what was marked in each, and the picture itself as scoring sees it.
 //!
-//! The folder is one that `aortica phantom` wrote, or one laid out alike: `truth.parquet`, `images/`, `masks/` (8-bit PNG of the
-//! labels, see [`phantom::label`]).
+//! The folder is one that `aortica phantom` wrote, or one laid out alike: `truth.parquet` or `annotations.csv`, `images/`, `masks/` (8-bit
+//! PNG of the labels, see [`phantom::label`]).
+//!
+//! `annotations.csv` has a row a corner, so that it can be filled by hand or by a labelling tool: columns `file`, `participant_id`,
+//! `aac24_total` (0..24 or empty), `vertebra` (T12, L1 .. L5, S1), `corner` (anterior_superior, posterior_superior,
+//! anterior_inferior, posterior_inferior), `x`, `y` (image pixels as stored, the middle of the first one 0, 0).
 
 use crate::error::{Error, Result};
 use crate::folds::Candidate;
 use crate::truth_table::{batches, column, refused};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
-use domain::{ImagePx, Landmark, Point, Raster, StudyKey};
+use domain::{Corner, ImagePx, Landmark, Point, Raster, StudyKey};
 use imaging::{DecodeContext, Decoded};
 use phantom::View;
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Largest mask file; a mask of 64 megapixels, uncompressed.
 const MASK_BYTES_MAX: u64 = 64 << 20;
+/// Most rows of `annotations.csv`: 200,000 images with all their corners.
+const CORNER_ROWS_MAX: usize = 200_000 * Landmark::COUNT;
 
 /// What is known of an image.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,9 +44,13 @@ pub struct AnnotatedPicture {
     pub labels: Vec<u8>,
 }
 
-/// `truth.parquet` of a cohort's folder, or the file itself.
+/// `truth.parquet` of a cohort's folder, else its `annotations.csv`; or the file itself.
 pub fn truth_file(folder_or_file: &Path) -> PathBuf {
-    if folder_or_file.is_dir() { folder_or_file.join("truth.parquet") } else { folder_or_file.to_owned() }
+    if !folder_or_file.is_dir() {
+        return folder_or_file.to_owned();
+    }
+    let (table, by_hand) = (folder_or_file.join("truth.parquet"), folder_or_file.join("annotations.csv"));
+    if !table.exists() && by_hand.exists() { by_hand } else { table }
 }
 
 /// Reads the annotations of all lateral lumbar images.
@@ -46,11 +58,75 @@ pub fn truth_file(folder_or_file: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::Io`] when the file cannot be opened, [`Error::TruthTable`] when it is no such table or is too long.
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
+    if path.extension().is_some_and(|extension| extension == "csv") {
+        return read_by_hand(path);
+    }
     let mut annotations = Vec::new();
     for batch in batches(path, "the truth table")? {
         append(&batch?, &mut annotations)?;
     }
     Ok(annotations)
+}
+
+/// Reads `annotations.csv`; images in the order in which they first appear.
+fn read_by_hand(path: &Path) -> Result<Vec<Annotation>> {
+    const COLUMNS: [&str; 7] = ["file", "participant_id", "aac24_total", "vertebra", "corner", "x", "y"];
+    let file =
+        File::open(path).map_err(|source| Error::Io { action: "read", what: "the annotations".into(), source })?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let header = reader.headers().map_err(|error| refused(format!("of the annotations: {error}")))?.clone();
+    let mut places = [0; COLUMNS.len()];
+    for (place, name) in places.iter_mut().zip(COLUMNS) {
+        let found = header.iter().position(|column| column == name);
+        *place = found.ok_or_else(|| refused(format!("lacks column `{name}`")))?;
+    }
+    let mut annotations: Vec<Annotation> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for (number, record) in reader.records().enumerate() {
+        let wrong = |problem: &str| refused(format!("row {} {problem}", number + 1));
+        if number >= CORNER_ROWS_MAX {
+            return Err(refused(format!("has more than {CORNER_ROWS_MAX} rows")));
+        }
+        let record = record.map_err(|error| wrong(&error.to_string()))?;
+        let [file, participant, total, vertebra, corner, x, y] = places.map(|place| record.get(place).unwrap_or(""));
+        if file.is_empty() || participant.is_empty() {
+            return Err(wrong("has no file or no participant_id"));
+        }
+        let total = match total {
+            "" => None,
+            total => {
+                Some(total.parse::<u8>().ok().filter(|t| *t <= 24).ok_or_else(|| wrong("has a total beyond 0..=24"))?)
+            }
+        };
+        let candidate = Candidate { file: file.to_owned(), participant: participant.to_owned(), total };
+        let at = *known.entry(file.to_owned()).or_insert_with(|| {
+            annotations.push(Annotation { image: candidate.clone(), corners: [None; Landmark::COUNT] });
+            annotations.len() - 1
+        });
+        let annotation = &mut annotations[at];
+        if annotation.image != candidate {
+            return Err(wrong("gives its file another participant or total than a row before"));
+        }
+        let landmark = Landmark::all().find(|landmark| {
+            landmark.vertebra.name().eq_ignore_ascii_case(vertebra) && corner_name(landmark.corner) == corner
+        });
+        let channel = landmark.and_then(Landmark::channel).ok_or_else(|| wrong("names no corner of T12 to S1"))?;
+        let place = |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite());
+        let (Some(x), Some(y)) = (place(x), place(y)) else { return Err(wrong("lacks x or y")) };
+        if annotation.corners[channel].replace(Point::new(x, y)).is_some() {
+            return Err(wrong("names a corner again"));
+        }
+    }
+    Ok(annotations)
+}
+
+fn corner_name(corner: Corner) -> &'static str {
+    match corner {
+        Corner::AnteriorSuperior => "anterior_superior",
+        Corner::PosteriorSuperior => "posterior_superior",
+        Corner::AnteriorInferior => "anterior_inferior",
+        Corner::PosteriorInferior => "posterior_inferior",
+    }
 }
 
 fn append(batch: &RecordBatch, annotations: &mut Vec<Annotation>) -> Result<()> {
@@ -127,4 +203,45 @@ pub fn read_picture(row: usize, file: &str, images: &Path, masks: &Path) -> Resu
 
 fn refused_image(row: usize, problem: &str) -> Error {
     Error::Image { row, problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "file,participant_id,aac24_total,vertebra,corner,x,y\n";
+
+    fn read(rows: &str) -> Result<Vec<Annotation>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("annotations.csv"), format!("{HEAD}{rows}")).unwrap();
+        read_annotations(&truth_file(folder.path()))
+    }
+
+    #[test]
+    fn corners_marked_by_hand_come_under_their_own_names() {
+        let rows = "b.dcm,p2,,L1,posterior_inferior,10.5,20\na.dcm,p1,7,T12,anterior_superior, 1 ,2\n\
+                    b.dcm,p2,,s1,anterior_superior,3,4\n";
+        let found = read(rows).unwrap();
+        let files: Vec<(&str, Option<u8>)> = found.iter().map(|a| (a.image.file.as_str(), a.image.total)).collect();
+        assert_eq!(files, [("b.dcm", None), ("a.dcm", Some(7))]);
+        assert_eq!(found[0].corners[7], Some(Point::new(10.5, 20.0)));
+        assert_eq!((found[1].corners[0], found[1].corners[1]), (Some(Point::new(1.0, 2.0)), None));
+        assert_eq!(found[0].corners.iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_meant_are_refused_by_their_number() {
+        for (rows, problem) in [
+            ("a.dcm,p,25,L1,anterior_superior,1,2\n", "row 1 has a total"),
+            ("a.dcm,p,3,L6,anterior_superior,1,2\n", "names no corner"),
+            ("a.dcm,p,3,S1,anterior_inferior,1,2\n", "names no corner"),
+            ("a.dcm,p,3,L1,anterior_superior,1,\n", "lacks x or y"),
+            ("a.dcm,,3,L1,anterior_superior,1,2\n", "no participant_id"),
+            ("a.dcm,p,3,L1,anterior_superior,1,2\na.dcm,p,3,L1,anterior_superior,1,2\n", "row 2 names a corner again"),
+            ("a.dcm,p,3,L1,anterior_superior,1,2\na.dcm,q,3,L2,anterior_superior,1,2\n", "another participant"),
+        ] {
+            let error = read(rows).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
 }

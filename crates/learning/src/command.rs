@@ -27,7 +27,7 @@ Only lateral images whose eight segments can all be assessed take part. No parti
 one fold, and the parts have like mixes of scores. The same truth, options and seed give the same bytes."
 )]
 pub struct FoldsArgs {
-    /// The folder that `aortica phantom` wrote, or its truth.parquet.
+    /// The folder that `aortica phantom` wrote, or one laid out alike with truth.parquet or annotations.csv (docs/train-your-own.md).
     #[arg(long, value_name = "DIR|FILE")]
     pub truth: PathBuf,
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -60,7 +60,8 @@ Each variant has errors of 5 px on the vertebral points (through the shape model
 turned by up to 10 degrees and shifted by up to 5 % (Chaplin and Cootes). Pictures go through the code that scores.\n\
 Shards: pipelines/training/README.md; samples.csv says which sample is of which file.")]
 pub struct TrainingSetArgs {
-    /// The folder that `aortica phantom` wrote (truth.parquet, images/, masks/), or one laid out alike.
+    /// The folder that `aortica phantom` wrote (truth.parquet, images/, masks/), or one laid out alike, with annotations.csv in place of
+    /// the table (docs/train-your-own.md).
     #[arg(long, value_name = "DIR")]
     pub truth: PathBuf,
     /// Folder of the pictures; default: images/ beside the truth.

@@ -26,4 +26,4 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use shape_fit::fit_shape;
 pub use training_set::{Task, TrainingSet};
-pub use truth_table::{read_human_readings, read_truth};
+pub use truth_table::{read_human_readings, read_outcomes, read_truth};

@@ -1,7 +1,7 @@
 //! Reads `truth.parquet` and `human_readings.parquet`, as `aortica phantom` writes them, into rows that readings can be compared with.
 
 use crate::error::{Error, Result};
-use crate::evaluate::{HumanRow, TruthRow};
+use crate::evaluate::{HumanRow, OutcomeRow, TruthRow};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use domain::grade::NotAssessable;
@@ -41,13 +41,63 @@ pub fn read_human_readings(path: &Path, pseudonym: impl Fn(&str) -> Option<Strin
         let text = |name: &str| Ok::<_, Error>(column(&batch, name, &DataType::Utf8)?.as_string::<i32>());
         let (reader, uid) = (text("reader_id")?, text("sop_uid")?);
         let total = column(&batch, "aac24_total", &DataType::Int32)?.as_primitive::<Int32Type>();
+        // tables of readers who read once lack it
+        let again = batch.column_by_name("repeat_dice").is_some();
+        let again = again.then(|| column(&batch, "repeat_dice", &DataType::Float64)).transpose()?;
+        let again = again.map(|values| values.as_primitive::<Float64Type>());
         for row in 0..batch.num_rows() {
             let known = uid.is_valid(row).then(|| pseudonym(uid.value(row))).flatten();
             let sop_id = known.ok_or_else(|| refused(format!("row {row} has no usable sop_uid")))?;
             let value = total.is_valid(row).then(|| u8::try_from(total.value(row)).ok().filter(|t| *t <= 24));
             let total = value.map(|t| t.ok_or_else(|| refused(format!("row {row} has a total beyond 0..=24"))));
-            rows.push(HumanRow { sop_id, reader: reader.value(row).to_owned(), total: total.transpose()? });
+            rows.push(HumanRow {
+                sop_id,
+                reader: reader.value(row).to_owned(),
+                total: total.transpose()?,
+                repeat_dice: again.filter(|values| values.is_valid(row)).map(|values| values.value(row)),
+            });
         }
+    }
+    Ok(rows)
+}
+
+/// Reads what became of the simulated participants (`participants.csv`); participants get the numbers that [`read_truth`] gives them from
+/// the truth table `path`. Those without an image are passed over.
+///
+/// # Errors
+/// As those of [`read_truth`].
+pub fn read_outcomes(path: &Path, participants: &Path) -> Result<Vec<OutcomeRow>> {
+    let mut known: HashMap<String, u64> = HashMap::new();
+    for batch in batches(path, "the truth table")? {
+        let batch = batch?;
+        let patient = column(&batch, "patient_id", &DataType::Utf8)?.as_string::<i32>();
+        for name in patient.iter() {
+            let next = known.len() as u64;
+            known.entry(name.unwrap_or("unknown").to_owned()).or_insert(next);
+        }
+    }
+    let what = "what became of the participants";
+    let file =
+        File::open(participants).map_err(|source| Error::Io { action: "read", what: what.to_owned(), source })?;
+    let mut reader = csv::Reader::from_reader(file);
+    let wrong = |problem: String| refused(format!("of the participants: {problem}"));
+    let header = reader.headers().map_err(|error| wrong(error.to_string()))?.clone();
+    let place = |name: &str| {
+        header.iter().position(|column| column == name).ok_or_else(|| wrong(format!("lacks column `{name}`")))
+    };
+    let patient = place("patient_id")?;
+    let columns = [place("followup_years")?, place("event")?, place("age_years")?, place("smoker")?];
+    let mut rows = Vec::new();
+    for (number, record) in reader.records().enumerate() {
+        let record = record.map_err(|error| wrong(error.to_string()))?;
+        let Some(participant) = record.get(patient).and_then(|name| known.get(name)) else { continue };
+        let mut values = [0.0; 4];
+        for (value, place) in values.iter_mut().zip(columns) {
+            let read = record.get(place).and_then(|text| text.trim().parse::<f64>().ok()).filter(|v| v.is_finite());
+            *value = read.ok_or_else(|| wrong(format!("row {} lacks a number", number + 1)))?;
+        }
+        let [years, event, age, smoker] = values;
+        rows.push(OutcomeRow { participant: *participant, years, event: event > 0.5, age, smoker: smoker > 0.5 });
     }
     Ok(rows)
 }
@@ -222,6 +272,7 @@ mod tests {
         let reference = Reference {
             truth: &truth,
             humans: &humans,
+            outcomes: &[],
             folder: Some(folder.path()),
             cut: CategoryCut::default(),
             confidence: Confidence::new(0.95).unwrap(),

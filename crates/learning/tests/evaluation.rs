@@ -52,7 +52,8 @@ fn evaluated(cases: &Cases) -> Evaluation {
         })
         .collect();
     let confidence = Confidence::new(0.95).unwrap();
-    let reference = Reference { truth: &truth, humans: &[], folder: None, cut: CategoryCut::default(), confidence };
+    let reference =
+        Reference { truth: &truth, humans: &[], outcomes: &[], folder: None, cut: CategoryCut::default(), confidence };
     evaluate(reference, &[MethodRows { name: "random".into(), fingerprint: "f".into(), rows }]).unwrap()
 }
 

@@ -84,14 +84,18 @@ pub fn write_cohort(
 struct Row {
     file: String,
     simulated: Simulated,
-    readings: Vec<(Reader, [SegmentGrade; Segment::COUNT])>,
+    /// Grades, and how far the reader marks the same again.
+    readings: Vec<(Reader, [SegmentGrade; Segment::COUNT], Option<f64>)>,
 }
 
 impl Row {
     fn of(cohort: &Cohort, mut simulated: Simulated, file: String) -> Row {
         let readings = Reader::ALL
             .into_iter()
-            .filter_map(|reader| Some((reader, cohort.human_reading(&simulated, reader, 0)?)))
+            .filter_map(|reader| {
+                let grades = cohort.human_reading(&simulated, reader, 0)?;
+                Some((reader, grades, cohort.repeat_dice(&simulated, reader)))
+            })
             .collect();
         // the pixels are on disk: drop them before the next picture
         simulated.truth.labels = Vec::new();
@@ -282,16 +286,19 @@ fn truth_batch(rows: &[Row]) -> std::result::Result<RecordBatch, arrow::error::A
 }
 
 fn readings_batch(rows: &[Row]) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
-    let all: Vec<(&Row, Reader, &[SegmentGrade; Segment::COUNT])> =
-        rows.iter().flat_map(|row| row.readings.iter().map(move |(reader, grades)| (row, *reader, grades))).collect();
+    let all: Vec<(&Row, Reader, &[SegmentGrade; Segment::COUNT], Option<f64>)> = rows
+        .iter()
+        .flat_map(|row| row.readings.iter().map(move |(reader, grades, again)| (row, *reader, grades, *again)))
+        .collect();
     let mut columns: Columns = vec![
-        ("reader_id".into(), texts(all.iter().map(|(_, reader, _)| Some(reader.name())))),
+        ("reader_id".into(), texts(all.iter().map(|(_, reader, ..)| Some(reader.name())))),
         ("file".into(), texts(all.iter().map(|(row, ..)| Some(row.file.as_str())))),
         ("sop_uid".into(), texts(all.iter().map(|(row, ..)| Some(row.simulated.header.sop_uid.as_str())))),
     ];
     for segment in Segment::all() {
-        columns.push((segment.column(), integers(all.iter().map(|(_, _, grades)| grade(grades[segment.index()])))));
+        columns.push((segment.column(), integers(all.iter().map(|(_, _, grades, _)| grade(grades[segment.index()])))));
     }
-    columns.push(("aac24_total".into(), integers(all.iter().map(|(_, _, grades)| total(grades)))));
+    columns.push(("aac24_total".into(), integers(all.iter().map(|(_, _, grades, _)| total(grades)))));
+    columns.push(("repeat_dice".into(), reals(all.iter().map(|(.., again)| *again))));
     batch(columns)
 }

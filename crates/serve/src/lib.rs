@@ -3,7 +3,7 @@
 //! A statement goes [`statement`] (not too long, not too deep) → plan over the newest [`snapshot`] of what the role may
 //! see → [`query`] (memory, time, rows, turns) → rows through one of the two doors.
 
-mod base64;
+pub mod base64;
 mod catalog;
 mod error;
 mod growth;

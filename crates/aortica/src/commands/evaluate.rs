@@ -1,19 +1,23 @@
 //! `aortica evaluate`: the readings of a lake against the truth of a simulated cohort; pipelines side by side.
 
 use crate::cli::EvaluateArgs;
+use crate::comparison::films::{Choice, Film, choose, film};
 use crate::exit::usage;
 use crate::settings::Settings;
-use crate::{study_key, wiring};
+use crate::{comparison, page, study_key, wiring};
 use anyhow::Context;
 use arrow::array::{Array, AsArray};
 use domain::grade::CategoryCut;
-use domain::{ExcludeReason, FailReason, Fingerprint, ImageId, Outcome};
+use domain::{ExcludeReason, FailReason, Fingerprint, ImageId, Outcome, Reading, StudyKey};
 use futures::{StreamExt, TryStreamExt};
+use imaging::{DecodeContext, Decoded};
 use lake::{Artifacts, Lake, SessionOptions};
 use learning::evaluate::{MethodRows, ReadRow, Reference, evaluate};
-use learning::{read_human_readings, read_truth};
+use learning::fold_table::read_folds;
+use learning::{read_human_readings, read_outcomes, read_truth};
 use statistics::Confidence;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 /// Artifacts that are fetched at once.
 const ARTIFACTS_AT_ONCE: usize = 16;
@@ -35,28 +39,94 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
         )));
     }
     let pseudonym = |uid: &str| key.pseudonym("instance", uid);
-    let truth = read_truth(&table, pseudonym)?;
+    let mut truth = read_truth(&table, pseudonym)?;
+    if let Some(file) = &args.only {
+        let named: HashSet<String> = read_folds(file)?.into_iter().map(|row| row.image.file).collect();
+        truth.retain(|image| named.contains(&image.file));
+    }
     let readings = args.truth.join("human_readings.parquet");
     let humans = if readings.exists() { read_human_readings(&readings, pseudonym)? } else { Vec::new() };
+    let followed = args.truth.join("participants.csv");
+    let outcomes = if followed.exists() { read_outcomes(&table, &followed)? } else { Vec::new() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let methods = runtime.block_on(async {
-        let lake = wiring::open_lake(&args.lake.lake).await?;
-        read_methods(&lake).await
-    })?;
+    let lake = runtime.block_on(wiring::open_lake(&args.lake.lake))?;
+    let Read { methods, images } = runtime.block_on(read_methods(&lake))?;
     let reference = Reference {
         truth: &truth,
         humans: &humans,
+        outcomes: &outcomes,
         folder: (!args.no_masks && args.truth.join("masks").exists()).then_some(args.truth.as_path()),
         cut: CategoryCut::default(),
         confidence: Confidence::new(args.confidence).map_err(|error| usage(format!("--confidence: {error}")))?,
     };
     let evaluation = evaluate(reference, &methods)?;
+    if let Some(file) = &args.html {
+        let folder = args.images.clone().unwrap_or_else(|| args.truth.join("images"));
+        let masks = Some(args.truth.join("masks")).filter(|masks| masks.exists());
+        let mut films = Vec::new();
+        for choice in choose(&truth, &methods) {
+            let readings = runtime.block_on(readings_of(&lake, &choice, &methods, &images))?;
+            films.extend(drawn(&choice, &folder, masks.as_deref(), &key, &readings)?);
+        }
+        page::write(file, &comparison::page(&evaluation, &films, &args.title)?)?;
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
     } else {
         print!("{}", evaluation.table());
+        if let Some(file) = &args.html {
+            println!("\nPage: {} (open it in a browser; it needs nothing else)", file.display());
+        }
     }
     Ok(())
+}
+
+/// What the lake holds of all methods.
+struct Read {
+    methods: Vec<MethodRows>,
+    /// Image id of scored rows, by fingerprint and instance.
+    images: HashMap<(String, String), ImageId>,
+}
+
+/// An image as each method read it: name, row, reading.
+type Readings = Vec<(String, Option<ReadRow>, Option<Reading>)>;
+
+async fn readings_of(
+    lake: &Lake,
+    choice: &Choice<'_>,
+    methods: &[MethodRows],
+    images: &HashMap<(String, String), ImageId>,
+) -> anyhow::Result<Readings> {
+    let artifacts = lake.artifacts();
+    let sop = &choice.truth.sop_id;
+    let mut readings = Vec::new();
+    for method in methods {
+        let row = method.rows.iter().find(|row| row.sop_id == *sop).cloned();
+        let image = images.get(&(method.fingerprint.clone(), sop.clone()));
+        let reading = match (Fingerprint::parse(&method.fingerprint), image) {
+            (Some(fingerprint), Some(image)) => artifacts.get(&fingerprint, image).await?,
+            _ => None,
+        };
+        readings.push((method.name.clone(), row, reading));
+    }
+    readings.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(readings)
+}
+
+/// `None` where the picture is not there, or cannot be decoded here.
+fn drawn(
+    choice: &Choice,
+    folder: &Path,
+    masks: Option<&Path>,
+    key: &StudyKey,
+    readings: &Readings,
+) -> anyhow::Result<Option<Film>> {
+    let Some(name) = Path::new(&choice.truth.file).file_name() else { return Ok(None) };
+    let Ok(bytes) = std::fs::read(folder.join(name)) else { return Ok(None) };
+    let Decoded::Radiograph(radiograph) = imaging::decode(&bytes, &DecodeContext::new(key.clone())) else {
+        return Ok(None);
+    };
+    film(choice, &radiograph, masks, readings).map(Some)
 }
 
 /// A row of `readings`, of which the artifact tells the rest.
@@ -70,7 +140,7 @@ struct Wanted {
 }
 
 /// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact.
-async fn read_methods(lake: &Lake) -> anyhow::Result<Vec<MethodRows>> {
+async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
     let session = lake.session(SessionOptions::default()).await?;
     let batches = session
         .collect(
@@ -99,6 +169,13 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Vec<MethodRows>> {
             });
         }
     }
+    let images = wanted
+        .iter()
+        .filter_map(|row| {
+            let image = row.image.as_deref().and_then(ImageId::parse)?;
+            Some(((row.fingerprint.clone(), row.sop.clone()), image))
+        })
+        .collect();
     let artifacts = lake.artifacts();
     let rows: Vec<(String, String, Option<ReadRow>)> = futures::stream::iter(wanted)
         .map(|wanted| {
@@ -128,7 +205,7 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Vec<MethodRows>> {
             method.name = format!("{} {}", method.name, &method.fingerprint[..6]);
         }
     }
-    Ok(methods)
+    Ok(Read { methods, images })
 }
 
 async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::Result<Outcome> {

@@ -3,10 +3,9 @@
 use crate::cli::ReportArgs;
 use crate::cohort::Cohort;
 use crate::exit::usage;
+use crate::page::write;
 use crate::report::Report;
 use crate::settings::Settings;
-use anyhow::Context;
-use std::path::Path;
 
 pub fn run(args: &ReportArgs, settings: &Settings) -> anyhow::Result<()> {
     if let Some(day) = &args.date {
@@ -31,11 +30,4 @@ pub fn run(args: &ReportArgs, settings: &Settings) -> anyhow::Result<()> {
         println!("Numbers: {}", beside.display());
     }
     Ok(())
-}
-
-/// Whole or not at all.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    std::fs::write(&part, text).with_context(|| format!("{}", part.display()))?;
-    std::fs::rename(&part, path).with_context(|| format!("{}", path.display()))
 }

@@ -1,10 +1,11 @@
 //! The network's score against that of people, of the images that stand for the participants.
 
 use super::Report;
-use super::svg::{Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, share, shown, text};
 use crate::cohort::Row;
+use crate::page::charts::{Differences, bland_altman, reach};
+use crate::page::svg::Size;
+use crate::page::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, share, shown, text};
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
 use std::collections::BTreeSet;
@@ -107,7 +108,7 @@ fn measures(caption: &str, rows: &[Row]) -> Table {
 
 fn confusion_table(reader: &str, rows: &[Row]) -> Table {
     let at = |reference: &str, model: &str| {
-        super::words::find(rows, &[("reference", reference), ("model", model)]).map_or(0, |row| count(row, "n"))
+        crate::page::words::find(rows, &[("reference", reference), ("model", model)]).map_or(0, |row| count(row, "n"))
     };
     let caption = format!("Categories: reader {reader} by row, network by column");
     let mut table = Table::new(caption, &["", "low", "moderate", "high", "All"]);
@@ -149,7 +150,7 @@ fn tests(reader: &str, rows: &[Row]) -> Table {
     for row in rows {
         let figure = |column: &str, digits| number(row, column).map_or(NOTHING.to_owned(), |v| fixed(v, digits));
         table.row([
-            super::words::plain(&text(row, "test").unwrap_or_default()),
+            crate::page::words::plain(&text(row, "test").unwrap_or_default()),
             count(row, "n").to_string(),
             figure("statistic", 2),
             figure("df", 0),
@@ -166,11 +167,6 @@ fn drawing(place: usize, reader: &str, points: &[Row], agreement: &[Row]) -> Opt
         .collect();
     let of = |statistic: &str| Estimated::find(agreement, &[("statistic", statistic)]);
     let (bias, lower, upper) = (of("bias"), of("lower_limit"), of("upper_limit"));
-    let furthest = spots
-        .iter()
-        .map(|(_, difference, _)| difference.abs())
-        .chain([lower.low, upper.high].into_iter().flatten().map(f64::abs))
-        .fold(1.0, f64::max);
     let widest = spots.iter().map(|(mean, ..)| *mean).fold(4.0, f64::max);
     if spots.is_empty() {
         return None;
@@ -183,34 +179,16 @@ fn drawing(place: usize, reader: &str, points: &[Row], agreement: &[Row]) -> Opt
         upper.value(2)
     );
     let id = format!("bland-altman-{place}");
-    let edge = furthest * 1.15;
-    let mut plot = Plot::new(
+    let differences = Differences { spots: &spots, bias: &bias, lower: &lower, upper: &upper };
+    let svg = bland_altman(
         (&id, &format!("Bland-Altman plot, reader {reader}"), &description),
-        (380.0, 0.0),
-        &Scale { from: -0.6, to: widest * 1.04, name: "Mean of network and reader, points" },
-        &Scale { from: -edge, to: edge, name: "Network \u{2212} reader, points" },
+        Size { width: 720.0, height: 380.0, below: 0.0, ticks_down: 5 },
+        &differences,
+        (widest, reach(&differences)),
+        ("Mean of network and reader, points", "Network \u{2212} reader, points"),
     );
-    for e in [&lower, &bias, &upper] {
-        if let (Some(low), Some(high)) = (e.low, e.high) {
-            let ((left, top), (right, bottom)) =
-                (plot.at(-0.6, high.min(edge)), plot.at(widest * 1.04, low.max(-edge)));
-            plot.svg.rect((left, top), (right - left, bottom - top), "band");
-        }
-    }
-    for (mean, difference, n) in &spots {
-        let at = plot.at(*mean, *difference);
-        let said = format!("mean {}, difference {}: {n}", fixed(*mean, 1), fixed(*difference, 0));
-        plot.svg.marker(0, at, (3.0 + 1.6 * ((*n as f64).sqrt() - 1.0)).min(16.0), &said);
-    }
-    for (e, class, name) in
-        [(&upper, "limit", "upper limit"), (&bias, "mean", "bias"), (&lower, "limit", "lower limit")]
-    {
-        if let Some(value) = e.estimate {
-            plot.level(value, class, &format!("{name} {}", fixed(value, 2)));
-        }
-    }
     let caption =
         "Bland-Altman plot. A circle's area grows with the pairs on it; bands are 95 % CI of bias and limits."
             .to_owned();
-    Some(Figure { svg: plot.svg.finish(), caption })
+    Some(Figure { svg, caption })
 }

@@ -3,7 +3,7 @@
 //! STROBE: von Elm et al., Lancet 2007;370:1453 (cohort and cross-sectional). RECORD: Benchimol et al., PLoS Med 2015;12:e1001885.
 //! CLAIM: Mongan, Moy & Kahn, Radiol Artif Intell 2020;2:e200029. Items are named in our own short words.
 
-use super::words::{Table, shown};
+use crate::page::words::{Table, shown};
 use minijinja::{Value, context};
 use std::collections::BTreeMap;
 

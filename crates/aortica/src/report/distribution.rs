@@ -1,9 +1,9 @@
 //! How AAC-24 is distributed, and what is known of the totals that are missing.
 
 use super::Report;
-use super::svg::{Anchor, Plot, Scale};
-use super::words::{Estimated, Figure, Table, count, number, share, shown};
 use crate::cohort::Row;
+use crate::page::svg::{Anchor, Plot, Scale};
+use crate::page::words::{Estimated, Figure, Table, count, number, share, shown};
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
 

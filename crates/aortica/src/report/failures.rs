@@ -1,9 +1,9 @@
 //! Images that have no score, and readings that ask for a person.
 
 use super::Report;
-use super::svg::{Anchor, Svg};
-use super::words::{Figure, Table, count, plain, share, shown, text};
 use crate::cohort::Row;
+use crate::page::svg::{Anchor, Svg};
+use crate::page::words::{Figure, Table, count, plain, share, shown, text};
 use minijinja::{Value, context};
 
 /// Reasons that are drawn.

@@ -1,10 +1,10 @@
 //! From items received to participants analysed, with one reason for each that is left out.
 
 use super::Report;
-use super::svg::{Anchor, Svg};
-use super::words::{Figure, Table, count, plain, share, shown, text};
 use crate::cli::Visit;
 use crate::cohort::Row;
+use crate::page::svg::{Anchor, Svg};
+use crate::page::words::{Figure, Table, count, plain, share, shown, text};
 use crate::statements;
 use minijinja::{Value, context};
 
@@ -17,7 +17,7 @@ struct Stage {
 }
 
 fn n_of(rows: &[Row], step: &str) -> u64 {
-    super::words::find(rows, &[("step", step)]).map_or(0, |row| count(row, "n"))
+    crate::page::words::find(rows, &[("step", step)]).map_or(0, |row| count(row, "n"))
 }
 
 /// Reasons of a status, the commonest first.
@@ -96,7 +96,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     for stage in &stages {
         let out: Vec<String> =
             stage.left.iter().filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{reason}: {n}")).collect();
-        let out = if out.is_empty() { super::words::NOTHING.to_owned() } else { out.join("; ") };
+        let out = if out.is_empty() { crate::page::words::NOTHING.to_owned() } else { out.join("; ") };
         table.row([stage.name.to_owned(), stage.n.to_string(), out]);
     }
     let figure = Figure {

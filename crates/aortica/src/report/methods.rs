@@ -1,8 +1,8 @@
 //! What was done, with what: versions, digests, rules.
 
 use super::Report;
-use super::words::{Table, count, shown, text};
 use crate::cohort::digest_of;
+use crate::page::words::{Table, count, shown, text};
 use anyhow::Context;
 use domain::{Fingerprint, ImageId};
 use minijinja::{Value, context};
@@ -35,7 +35,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         table.row([format!("Network {model}, SHA-256"), digest]);
     }
     table.row(["Rule at exactly 1/3 and 2/3 of a wall".to_owned(), of("rule")]);
-    table.row(["Extent of a segment".to_owned(), super::words::plain(&of("extent"))]);
+    table.row(["Extent of a segment".to_owned(), crate::page::words::plain(&of("extent"))]);
     table.row([
         "Images, submissions".to_owned(),
         format!("{}, {}", count(&made, "images"), count(&made, "submissions")),

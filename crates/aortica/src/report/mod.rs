@@ -13,17 +13,15 @@ mod places;
 mod prevalence;
 mod progression;
 mod survival;
-mod svg;
 mod table1;
-mod words;
 
 use crate::cli::ReportArgs;
 use crate::cohort::{Cohort, Row};
+use crate::page;
+use crate::page::words::shown;
 use anyhow::Context;
-use minijinja::{Environment, UndefinedBehavior, Value};
-use serde::Serialize;
+use minijinja::Value;
 use std::collections::BTreeMap;
-use words::shown;
 
 /// A report under way: what is asked, and every answer so far.
 pub struct Report<'a> {
@@ -37,18 +35,9 @@ pub struct Report<'a> {
     facts: BTreeMap<&'static str, String>,
 }
 
-/// A section as it stands on the page.
-#[derive(Serialize)]
-struct Section {
-    id: &'static str,
-    title: &'static str,
-    html: String,
-}
-
 const PAGE: &str = "page.html";
-const TEMPLATES: [(&str, &str); 14] = [
+const TEMPLATES: [(&str, &str); 13] = [
     (PAGE, include_str!("page.html")),
-    ("macros.html", include_str!("macros.html")),
     ("flow.html", include_str!("flow.html")),
     ("table1.html", include_str!("table1.html")),
     ("distribution.html", include_str!("distribution.html")),
@@ -80,12 +69,10 @@ impl<'a> Report<'a> {
     /// # Errors
     /// Those of the lake and of the files.
     pub async fn page(&mut self) -> anyhow::Result<String> {
-        let environment = environment()?;
+        let environment = page::environment(&TEMPLATES)?;
         let mut sections = Vec::new();
         let mut add = |id, title, values: Value| -> anyhow::Result<()> {
-            let template = environment.get_template(&format!("{id}.html"))?;
-            let html = template.render(values).with_context(|| format!("section {id} of the report"))?;
-            sections.push(Section { id, title, html });
+            sections.push(page::section(&environment, id, title, values)?);
             Ok(())
         };
         add("flow", "Flow of images and participants", flow::section(self).await?)?;
@@ -106,6 +93,7 @@ impl<'a> Report<'a> {
             date => &self.args.date,
             facts => shown(&self.facts),
             sections => shown(&sections),
+            wide => false,
         };
         Ok(page.render(values)?)
     }
@@ -120,14 +108,4 @@ impl<'a> Report<'a> {
     fn fact(&mut self, name: &'static str, said: impl Into<String>) {
         self.facts.insert(name, said.into());
     }
-}
-
-fn environment() -> anyhow::Result<Environment<'static>> {
-    let mut environment = Environment::new();
-    // A name that a section does not give is a fault, not an empty place on the page.
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    for (name, source) in TEMPLATES {
-        environment.add_template(name, source)?;
-    }
-    Ok(environment)
 }

@@ -1,9 +1,10 @@
 //! Scores by scanner and by site: what a change of machine can feign.
 
 use super::Report;
-use super::svg::{Scale, Whisker, whiskers};
-use super::words::{Estimated, Figure, Table, count, share, shown, text};
 use crate::cohort::{Row, quoted};
+use crate::page::charts::{Whisker, whiskers};
+use crate::page::svg::Scale;
+use crate::page::words::{Estimated, Figure, Table, count, share, shown, text};
 use crate::statements::{self, Asked, at_least};
 use minijinja::{Value, context};
 

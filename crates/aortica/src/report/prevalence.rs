@@ -1,9 +1,10 @@
 //! Shares of participants with calcification, by age and sex, as they are and standardised.
 
 use super::Report;
-use super::svg::{Scale, Whisker, whiskers};
-use super::words::{Estimated, Figure, Table, count, shown, text};
 use crate::cohort::Row;
+use crate::page::charts::{Whisker, whiskers};
+use crate::page::svg::Scale;
+use crate::page::words::{Estimated, Figure, Table, count, shown, text};
 use crate::statements::{self, Asked, at_least};
 use minijinja::{Value, context};
 
@@ -171,15 +172,15 @@ fn trend_table(trend: &[Row]) -> Table {
         );
     for row in trend {
         let number = |column: &str, digits| {
-            super::words::number(row, column)
-                .map_or(super::words::NOTHING.to_owned(), |v| super::words::fixed(v, digits))
+            crate::page::words::number(row, column)
+                .map_or(crate::page::words::NOTHING.to_owned(), |v| crate::page::words::fixed(v, digits))
         };
         table.row([
-            super::words::plain(&text(row, "test").unwrap_or_default()),
+            crate::page::words::plain(&text(row, "test").unwrap_or_default()),
             count(row, "n").to_string(),
             number("statistic", 2),
             number("df", 0),
-            super::words::p_value(super::words::number(row, "p_value")),
+            crate::page::words::p_value(crate::page::words::number(row, "p_value")),
         ]);
     }
     table

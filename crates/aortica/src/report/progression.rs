@@ -1,10 +1,10 @@
 //! Change of participants who were imaged at more than one visit.
 
 use super::Report;
-use super::svg::{Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, share, shown};
 use crate::cohort::Row;
+use crate::page::svg::{Plot, Scale};
+use crate::page::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, share, shown};
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
 
@@ -61,7 +61,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
 
 fn transitions(rows: &[Row]) -> Table {
     let at = |first: &str, last: &str| {
-        super::words::find(rows, &[("first_cat_label", first), ("last_cat_label", last)])
+        crate::page::words::find(rows, &[("first_cat_label", first), ("last_cat_label", last)])
             .map_or(0, |row| count(row, "n"))
     };
     let mut table = Table::new(

@@ -1,10 +1,10 @@
 //! What became of the participants, by category.
 
 use super::Report;
-use super::svg::{Anchor, Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, shown, text};
 use crate::cohort::Row;
+use crate::page::svg::{Anchor, Plot, Scale};
+use crate::page::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, shown, text};
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
 
@@ -18,7 +18,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         return Ok(context! { figure => (), table => (), cox => (), tests => "", unit => "", covariates => "" });
     }
     let unit = match (&args.until, &args.time) {
-        (None, Some(column)) => super::words::plain(column),
+        (None, Some(column)) => crate::page::words::plain(column),
         _ => "days since the image".to_owned(),
     };
     let (event, covariates) = (args.event.clone().unwrap_or_default(), args.covariates.clone());
@@ -29,7 +29,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let cox = report.ask("cox", &statements::cox(&asked, &follow_up, &covariates)).await?;
     let c_index = report.ask("c_index", &statements::c_index(&asked, &follow_up)).await?;
     let events: u64 = curve.iter().map(|row| count(row, "events")).sum();
-    report.fact("outcome", format!("{}, {events} events", super::words::plain(&event)));
+    report.fact("outcome", format!("{}, {events} events", crate::page::words::plain(&event)));
     let tests = log_rank.first().map_or(String::new(), |row| {
         format!(
             "Log-rank test across categories: chi-squared {} with {} degrees of freedom, p {}, n = {}.",
@@ -79,7 +79,7 @@ fn ratios(cox: &[Row]) -> Table {
         let name = text(row, "statistic").unwrap_or_default();
         if let Some(what) = name.strip_prefix("hazard ratio ") {
             table.row([
-                format!("Hazard ratio, {}", super::words::plain(what)),
+                format!("Hazard ratio, {}", crate::page::words::plain(what)),
                 count(row, "n").to_string(),
                 Estimated::of(row).value(2),
             ]);

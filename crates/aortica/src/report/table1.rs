@@ -1,8 +1,8 @@
 //! Table 1: the participants, in all and by category.
 
 use super::Report;
-use super::words::{Estimated, NOTHING, Table, fixed, share, shown, text};
 use crate::cohort::Row;
+use crate::page::words::{Estimated, NOTHING, Table, fixed, share, shown, text};
 use crate::statements;
 use minijinja::{Value, context};
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ fn name_of(variable: &str) -> String {
         "aac24_total" => "AAC-24, points".to_owned(),
         "aac8_total" => "AAC-8, points".to_owned(),
         "aac_length_mm" => "Calcified length, mm".to_owned(),
-        other => super::words::plain(other),
+        other => crate::page::words::plain(other),
     }
 }
 

@@ -5,6 +5,7 @@
 //! (science.md, section 8).
 
 mod certainty;
+mod hazards;
 mod localisation;
 mod masks;
 mod readers;
@@ -16,9 +17,10 @@ mod tests;
 mod totals;
 
 pub use certainty::{Abstained, Certainty, ReliabilityBin, ReviewFlag};
+pub use hazards::{Hazards, OutcomeRow};
 pub use localisation::Localisation;
 pub use masks::MaskAgreement;
-pub use readers::{AgainstReader, BesideReader, HumanRow};
+pub use readers::{AgainstReader, BesideReader, HumanRow, RepeatDice};
 pub use rows::{Outlines, ReadRow, ReadSegment, Status, TruthRow};
 pub use segments::{Assessability, GradeAgreement};
 pub use totals::{BONFERRONI_ALPHA, Categories, TotalPair, Totals};
@@ -79,10 +81,14 @@ pub struct Method {
     /// Share of negatives that was excluded, 0..1.
     pub negatives_excluded: Estimate,
     pub all: Agreement,
+    /// R2 about the identity line, as in `all`, with an interval for which participants are resampled.
+    pub r2_identity: Estimate,
     /// By wall, unless masks were left out or the method marks no calcium.
     pub masks: Vec<MaskAgreement>,
     /// Against the first human reader, where there are any.
     pub readers: Option<AgainstReader>,
+    /// Where it is known what became of the participants.
+    pub hazards: Option<Hazards>,
     pub by_scanner_maker: BTreeMap<String, Agreement>,
     pub by_scanner_model: BTreeMap<String, Agreement>,
     pub by_site: BTreeMap<String, Agreement>,
@@ -92,6 +98,8 @@ pub struct Method {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     pub case_mix: CaseMix,
+    /// How far the annotation itself repeats, by reader; empty unless readers read twice.
+    pub repeat_dice: Vec<RepeatDice>,
     /// By name.
     pub methods: Vec<Method>,
 }
@@ -101,6 +109,8 @@ pub struct Evaluation {
 pub struct Reference<'a> {
     pub truth: &'a [TruthRow],
     pub humans: &'a [HumanRow],
+    /// What became of the participants; may be empty.
+    pub outcomes: &'a [OutcomeRow],
     /// The cohort's folder, when masks are to be compared.
     pub folder: Option<&'a Path>,
     pub cut: CategoryCut,
@@ -124,7 +134,8 @@ pub fn evaluate(reference: Reference, methods: &[MethodRows]) -> Result<Evaluati
     let readers = Readers::of(reference.humans);
     let mut judged = methods.iter().map(|m| method(reference, &readers, m)).collect::<Result<Vec<Method>>>()?;
     judged.sort_by(|a, b| (&a.name, &a.fingerprint).cmp(&(&b.name, &b.fingerprint)));
-    Ok(Evaluation { case_mix: case_mix(truth, reference.cut), methods: judged })
+    let repeat_dice = readers::repeat_dice(reference.humans, truth, reference.confidence);
+    Ok(Evaluation { case_mix: case_mix(truth, reference.cut), repeat_dice, methods: judged })
 }
 
 fn refused(problem: &str) -> Error {
@@ -148,14 +159,18 @@ fn method(reference: Reference, readers: &Readers, method: &MethodRows) -> Resul
     };
     let scored = scored(&lateral);
     let (cut, confidence) = (reference.cut, reference.confidence);
+    let totals: Vec<(u64, u8, u8)> =
+        scored.iter().filter_map(|(truth, row)| Some((truth.participant, truth.total()?, row.total()?))).collect();
     Ok(Method {
         name: method.name.clone(),
         fingerprint: method.fingerprint.clone(),
         without_row: pairs.iter().filter(|(_, row)| row.is_none()).count(),
         negatives_excluded: proportion(excluded as u64, negatives.len() as u64, Interval::Wilson, confidence),
         all: agreement(reference, &lateral)?,
+        r2_identity: totals::identity_interval(&totals, confidence)?,
         masks: reference.folder.map_or(Ok(Vec::new()), |folder| masks::masks(&scored, folder, confidence))?,
         readers: readers.against(&scored, cut, confidence)?,
+        hazards: hazards::hazards(&scored, reference.outcomes, cut, confidence)?,
         by_scanner_maker: grouped(|t| &t.scanner_maker)?,
         by_scanner_model: grouped(|t| &t.scanner_model)?,
         by_site: grouped(|t| &t.site)?,

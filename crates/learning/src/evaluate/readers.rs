@@ -7,8 +7,8 @@ use domain::grade::CategoryCut;
 use serde::Serialize;
 use statistics::bootstrap::cluster_bootstrap;
 use statistics::icc::RatingSquares;
-use statistics::{Confidence, Estimate, Pairs};
-use std::collections::{BTreeMap, HashMap};
+use statistics::{Confidence, Estimate, Moments, Pairs};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Replicates of the bootstrap of the difference of two ICC; its seed makes them repeatable.
 const REPLICATES: u32 = 2_000;
@@ -17,12 +17,42 @@ const SEED: u64 = 20_260_101;
 pub const MARGIN_ICC: f64 = 0.02;
 
 /// Total of one reading by a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HumanRow {
     pub sop_id: String,
     pub reader: String,
     /// `None` unless the reader graded all eight segments.
     pub total: Option<u8>,
+    /// Dice of what the reader marked the first time and again, 0..1; `None` where nothing was marked, or nothing marked twice.
+    pub repeat_dice: Option<f64>,
+}
+
+/// How far one reader's annotation repeats: what overlap can be asked of a method.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RepeatDice {
+    pub reader: String,
+    /// Averaged by image, of those with calcium that can be seen (as all of the paper's) in which either reading marks any; Student's
+    /// interval.
+    pub dice: Estimate,
+    pub dice_sd: Option<f64>,
+}
+
+/// By reader, of those who read twice.
+pub(super) fn repeat_dice(rows: &[HumanRow], truth: &[TruthRow], confidence: Confidence) -> Vec<RepeatDice> {
+    let has_calcium = |image: &&TruthRow| image.visible.iter().any(|s| s.grade().is_some_and(|g| g.value() > 0));
+    let calcified: HashSet<&str> = truth.iter().filter(has_calcium).map(|image| image.sop_id.as_str()).collect();
+    let mut by_reader: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| calcified.contains(row.sop_id.as_str())) {
+        by_reader.entry(&row.reader).or_default().extend(row.repeat_dice);
+    }
+    let twice = by_reader.into_iter().filter(|(_, dice)| !dice.is_empty());
+    twice
+        .map(|(reader, dice)| {
+            let moments = Moments::of(dice);
+            let dice_sd = moments.variance().map(f64::sqrt);
+            RepeatDice { reader: reader.to_owned(), dice: moments.mean_estimate(confidence), dice_sd }
+        })
+        .collect()
 }
 
 /// A method against the first reader.

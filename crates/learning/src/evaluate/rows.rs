@@ -107,13 +107,15 @@ impl ReadRow {
         }
     }
 
-    pub(crate) fn total(&self) -> Option<u8> {
+    /// AAC-24; `None` unless all eight segments are graded.
+    pub fn total(&self) -> Option<u8> {
         self.segments.as_ref().and_then(|s| Aac24::of(&s.map(|s| s.grade)).total)
     }
 }
 
 impl TruthRow {
-    pub(crate) fn total(&self) -> Option<u8> {
+    /// AAC-24 of what a reader could see; `None` unless all eight segments can be assessed.
+    pub fn total(&self) -> Option<u8> {
         Aac24::of(&self.visible).total
     }
 

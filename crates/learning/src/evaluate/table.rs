@@ -29,6 +29,12 @@ fn spread(mean: &Estimate, sd: Option<f64>) -> String {
 }
 
 impl Evaluation {
+    /// Every measure by name, with its value for each method in their order: `value [low, high]`.
+    pub fn measures(&self) -> Vec<(String, Vec<String>)> {
+        let lines = method_lines().into_iter();
+        lines.map(|(name, of)| (name, self.methods.iter().map(of).collect())).collect()
+    }
+
     /// Plain tables, one line per measure.
     pub fn table(&self) -> String {
         let mut text = String::new();
@@ -45,6 +51,14 @@ impl Evaluation {
             mix.high,
             number(mix.mean_total, 2)
         );
+        for reader in &self.repeat_dice {
+            let said = spread(&reader.dice, reader.dice_sd);
+            let _ = writeln!(
+                text,
+                "reader {} again: Dice of what was marked twice {said}, {} images",
+                reader.reader, reader.dice.n
+            );
+        }
         let columns: Vec<(&str, &Method)> = self.methods.iter().map(|m| (m.name.as_str(), m)).collect();
         lines(&mut text, "", &columns, COLUMN_WIDTH, &method_lines());
         for method in &self.methods {
@@ -101,7 +115,7 @@ fn method_lines() -> Vec<Line<Method>> {
         line("corner error, 95th percentile %", |m: &Method| number(m.all.localisation.corner_error_p95_pct, 2)),
         line("level shifted %", |m: &Method| interval(&m.all.localisation.level_shifted, 100.0, 2)),
         line("images with both totals", |m: &Method| m.all.totals.images.to_string()),
-        line("R2, identity line", |m: &Method| interval(&m.all.totals.r2.identity, 1.0, 3)),
+        line("R2, identity line", |m: &Method| interval(&m.r2_identity, 1.0, 3)),
         line("R2, least squares", |m: &Method| interval(&m.all.totals.r2.ols, 1.0, 3)),
         line("R2, through origin, centred", |m: &Method| interval(&m.all.totals.r2.origin_centred, 1.0, 3)),
         line("R2, through origin, uncentred", |m: &Method| interval(&m.all.totals.r2.origin_uncentred, 1.0, 3)),
@@ -157,6 +171,14 @@ fn method_lines() -> Vec<Line<Method>> {
             other.map_or("-".into(), |o| interval(&o.difference, 1.0, 3))
         }),
     ]);
+    for (place, category) in ["moderate", "high"].into_iter().enumerate() {
+        let of = move |m: &Method, of: fn(&super::Hazards) -> &Vec<Estimate>| {
+            let found = m.hazards.as_ref().and_then(|hazards| of(hazards).get(place));
+            found.map_or("-".into(), |ratio| interval(ratio, 1.0, 2))
+        };
+        found.push(line(&format!("hazard ratio, {category}, truth"), move |m: &Method| of(m, |h| &h.reference)));
+        found.push(line(&format!("hazard ratio, {category}, read"), move |m: &Method| of(m, |h| &h.model)));
+    }
     found
 }
 

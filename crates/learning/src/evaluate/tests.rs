@@ -52,7 +52,7 @@ fn close(value: Option<f64>, expected: f64) -> bool {
 
 fn reference(truth: &[TruthRow]) -> Reference<'_> {
     let confidence = Confidence::new(0.95).unwrap();
-    Reference { truth, humans: &[], folder: None, cut: CategoryCut::default(), confidence }
+    Reference { truth, humans: &[], outcomes: &[], folder: None, cut: CategoryCut::default(), confidence }
 }
 
 fn rows(rows: &[ReadRow]) -> [MethodRows; 1] {
@@ -164,6 +164,7 @@ fn readers_are_judged_on_the_images_of_all_three() {
                 sop_id: format!("i{i:02}"),
                 reader: reader.into(),
                 total: (i < 38).then(|| 8 * (i % 4) as u8 + off(i)).map(|t| t.min(24)),
+                repeat_dice: (reader == "A" && i > 0).then(|| if i % 2 == 0 { 0.8 } else { 1.0 }),
             })
             .collect()
     };
@@ -177,6 +178,58 @@ fn readers_are_judged_on_the_images_of_all_three() {
     let of_readers = other.icc_of_readers.estimate.unwrap();
     assert!(of_readers < 1.0 && close(other.difference.estimate, 1.0 - of_readers));
     assert_eq!(other.no_worse, Some(true));
+    // of 30 images with calcium 20 are 1.0; reader B did not read again
+    let again = &result.repeat_dice;
+    assert_eq!((again.len(), again[0].reader.as_str(), again[0].dice.n), (1, "A", 30));
+    assert!(close(again[0].dice.estimate, (20.0 + 10.0 * 0.8) / 30.0));
+    assert!(result.table().contains("reader A again: Dice of what was marked twice 0.933 (SD 0.096), 30 images"));
+}
+
+#[test]
+fn r2_about_the_identity_line_has_an_interval_around_its_value() {
+    let truths: Vec<TruthRow> =
+        (0..60).map(|i| TruthRow { participant: i, ..truth(&format!("i{i:02}"), [(i % 4) as u8; 8]) }).collect();
+    let read: Vec<ReadRow> = (0..60u64)
+        .map(|i| {
+            let mut grades = [Some((i % 4) as u8); 8];
+            grades[0] = Some(((i + i % 5 / 4) % 4) as u8);
+            scored(&format!("i{i:02}"), grades, 0.0)
+        })
+        .collect();
+    let method = judged(&truths, &read).methods.remove(0);
+    let (r2, plain) = (method.r2_identity, method.all.totals.r2.identity);
+    assert!((r2.estimate.unwrap() - plain.estimate.unwrap()).abs() < 1e-12 && r2.n == 60);
+    let (low, high) = (r2.conf_low.unwrap(), r2.conf_high.unwrap());
+    assert!(low < plain.estimate.unwrap() && plain.estimate.unwrap() < high && low > 0.9 && high < 1.0, "{low} {high}");
+}
+
+#[test]
+fn a_method_that_reads_as_truth_finds_its_hazard_ratios_and_one_that_halves_finds_others() {
+    let truths: Vec<TruthRow> =
+        (0..90).map(|i| TruthRow { participant: i, ..truth(&format!("i{i:02}"), [(i % 3) as u8; 8]) }).collect();
+    // the more calcium, the sooner; in each category some live on
+    let outcomes: Vec<OutcomeRow> = (0..90u64)
+        .map(|i| OutcomeRow {
+            participant: i,
+            years: 9.0 - 2.0 * (i % 3) as f64 + 0.05 * (i % 17) as f64,
+            event: i % 5 != 0,
+            age: 60.0 + (i * 7 % 20) as f64,
+            smoker: i % 4 == 0,
+        })
+        .collect();
+    let read = |of: fn(u64) -> u8| -> Vec<ReadRow> {
+        (0..90u64).map(|i| scored(&format!("i{i:02}"), [Some(of(i)); 8], 0.0)).collect()
+    };
+    let hazards = |rows_read: Vec<ReadRow>| {
+        let result = evaluate(Reference { outcomes: &outcomes, ..reference(&truths) }, &rows(&rows_read)).unwrap();
+        result.methods[0].hazards.clone().unwrap()
+    };
+    let same = hazards(read(|i| (i % 3) as u8));
+    assert_eq!((same.participants, same.events), (90, 72));
+    assert!(same.ratio.len() == 2 && same.reference == same.model && same.ratio[1] == Some(1.0));
+    let mixed = hazards(read(|i| if i % 7 == 0 { 0 } else { (i % 3) as u8 }));
+    assert!(mixed.reference == same.reference && mixed.model[1].estimate < same.model[1].estimate);
+    assert!(judged(&truths, &read(|_| 0)).methods[0].hazards.is_none());
 }
 
 #[test]

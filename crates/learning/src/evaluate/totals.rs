@@ -3,6 +3,7 @@
 use domain::grade::CategoryCut;
 use serde::Serialize;
 use statistics::bland_altman::{BlandAltman, bland_altman};
+use statistics::bootstrap::cluster_bootstrap;
 use statistics::classification::{ClassAccuracy, accuracy, by_class};
 use statistics::correlation::{RSquared, concordance, pearson, r_squared, spearman};
 use statistics::icc::RatingSquares;
@@ -62,6 +63,24 @@ pub struct Categories {
     pub kappa_linear: Estimate,
     pub kappa_quadratic: Estimate,
     pub by_category: Vec<ClassAccuracy>,
+}
+
+/// Replicates of the bootstrap of R2; its seed makes them repeatable.
+const REPLICATES: u32 = 1_000;
+const SEED: u64 = 20_260_102;
+
+/// R2 about the identity line, which has no interval in closed form: participants are resampled. `totals`: participant, reference, model.
+pub(super) fn identity_interval(totals: &[(u64, u8, u8)], confidence: Confidence) -> statistics::Result<Estimate> {
+    let participants: Vec<u64> = totals.iter().map(|(participant, ..)| *participant).collect();
+    let found = cluster_bootstrap(&participants, SEED, REPLICATES, confidence, |weights| {
+        let drawn = || totals.iter().zip(weights).map(|((_, r, m), w)| (f64::from(*r), f64::from(*m), f64::from(*w)));
+        let (n, sum) =
+            drawn().fold((0.0, 0.0), |(n, sum), (reference, _, weight)| (n + weight, sum + weight * reference));
+        let spread: f64 = drawn().map(|(reference, _, weight)| weight * (reference - sum / n).powi(2)).sum();
+        let error: f64 = drawn().map(|(reference, model, weight)| weight * (model - reference).powi(2)).sum();
+        (n >= 2.0 && spread > 0.0).then(|| 1.0 - error / spread)
+    })?;
+    Ok(Estimate { method: "r2 identity line, cluster bootstrap", ..found })
 }
 
 /// `totals`: (reference, model), 0..=24.

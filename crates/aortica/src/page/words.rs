@@ -63,6 +63,12 @@ impl Estimated {
         }
     }
 
+    /// Of an answer that is no row.
+    pub fn told(of: &statistics::Estimate) -> Estimated {
+        let method = of.method.to_owned();
+        Estimated { n: of.n, estimate: of.estimate, low: of.conf_low, high: of.conf_high, method }
+    }
+
     /// Of the row that has these texts; nothing where there is none.
     pub fn find(rows: &[Row], wanted: &[(&str, &str)]) -> Estimated {
         find(rows, wanted).map(Estimated::of).unwrap_or_default()

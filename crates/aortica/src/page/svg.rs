@@ -23,8 +23,15 @@ pub enum Anchor {
     End,
 }
 
-/// Markers of series 0, 1, 2 and on: circle, square, triangle, diamond.
+/// Markers of series 0, 1, 2 and on: circle, square, triangle, diamond, then the same hollow.
 const SHAPES: usize = 4;
+/// Series that look different; further ones begin again.
+const SERIES: usize = 2 * SHAPES;
+
+/// The class of a series, for lines and marks.
+pub fn series_class(series: usize) -> String {
+    format!("s{}", series % SERIES)
+}
 
 /// Text as XML holds it.
 pub fn escaped(text: &str) -> String {
@@ -78,6 +85,18 @@ impl Svg {
         ));
     }
 
+    /// A cell of a table in the first colour, the deeper the larger `share` (0..1).
+    pub fn tinted(&mut self, corner: (f64, f64), size: (f64, f64), share: f64) {
+        self.add(format_args!(
+            r#"<rect class="cell" fill-opacity="{}" x="{}" y="{}" width="{}" height="{}"/>"#,
+            px(share.clamp(0.0, 1.0)),
+            px(corner.0),
+            px(corner.1),
+            px(size.0),
+            px(size.1)
+        ));
+    }
+
     pub fn polyline(&mut self, points: &[(f64, f64)], class: &str) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", px(*x), px(*y))).collect();
         self.add(format_args!(r#"<polyline class="{class}" points="{}"/>"#, points.join(" ")));
@@ -119,7 +138,8 @@ impl Svg {
     /// The mark of a series; `said` is shown where a pointer rests on it, and read aloud.
     pub fn marker(&mut self, series: usize, at: (f64, f64), radius: f64, said: &str) {
         let (x, y, r) = (at.0, at.1, radius);
-        let class = format!("mark s{}", series % SHAPES);
+        let hollow = if series % SERIES >= SHAPES { " hollow" } else { "" };
+        let class = format!("mark {}{hollow}", series_class(series));
         let shape = match series % SHAPES {
             0 => format!(r#"<circle class="{class}" cx="{}" cy="{}" r="{}">"#, px(x), px(y), px(r)),
             1 => format!(
@@ -208,35 +228,56 @@ pub struct Scale<'a> {
     pub name: &'a str,
 }
 
+/// Size of a drawing, px.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub width: f64,
+    pub height: f64,
+    /// Room that is left under the x axis for more; part of the height.
+    pub below: f64,
+    /// About how many ticks the y axis has.
+    pub ticks_down: usize,
+}
+
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
-const TOP: f64 = 16.0;
-const BOTTOM: f64 = 52.0;
+pub const TOP: f64 = 16.0;
+pub const BOTTOM: f64 = 52.0;
+/// Room that a tick of the x axis has.
+const TICK_PX: f64 = 80.0;
+/// What a small drawing tries to have all the same.
+const TICKS_MIN: f64 = 6.0;
 
 impl Plot {
-    /// `height` is that of the whole drawing, `below` the room that is left under the x axis for more.
-    pub fn new(svg_of: (&str, &str, &str), heights: (f64, f64), x: &Scale, y: &Scale) -> Plot {
-        let ((id, title, description), (height, below)) = (svg_of, heights);
-        let mut svg = Svg::new(id, (WIDTH, height), title, description);
+    /// Over the whole width of the page. `height` is that of the whole drawing, `below` the room that is left under the x axis for more.
+    pub fn new(svg_of: (&str, &str, &str), (height, below): (f64, f64), x: &Scale, y: &Scale) -> Plot {
+        Plot::sized(svg_of, Size { width: WIDTH, height, below, ticks_down: 5 }, x, y)
+    }
+
+    /// As large as is asked for.
+    pub fn sized((id, title, description): (&str, &str, &str), size: Size, x: &Scale, y: &Scale) -> Plot {
+        let Size { width, height, below, ticks_down } = size;
+        let end = width - RIGHT;
+        let mut svg = Svg::new(id, (width, height), title, description);
         let floor = height - BOTTOM - below;
-        let x_axis = Axis { from: x.from, to: x.to, start_px: LEFT, end_px: WIDTH - RIGHT };
+        let x_axis = Axis { from: x.from, to: x.to, start_px: LEFT, end_px: end };
         let y_axis = Axis { from: y.from, to: y.to, start_px: floor, end_px: TOP };
-        let ticks = y_axis.ticks(5);
+        let ticks = y_axis.ticks(ticks_down);
         for tick in &ticks {
             let at = y_axis.at(*tick);
-            svg.line((LEFT, at), (WIDTH - RIGHT, at), "grid");
+            svg.line((LEFT, at), (end, at), "grid");
             svg.text((LEFT - 8.0, at + 4.5), Anchor::End, "tick", &tick_text(*tick, &ticks));
         }
-        let ticks = x_axis.ticks(8);
+        let ticks = x_axis.ticks(((end - LEFT) / TICK_PX).round().max(TICKS_MIN) as usize);
         for tick in &ticks {
             let at = x_axis.at(*tick);
             svg.line((at, floor), (at, floor + 5.0), "axis");
             svg.text((at, floor + 19.0), Anchor::Middle, "tick", &tick_text(*tick, &ticks));
         }
-        svg.line((LEFT, floor), (WIDTH - RIGHT, floor), "axis");
+        svg.line((LEFT, floor), (end, floor), "axis");
         svg.line((LEFT, TOP), (LEFT, floor), "axis");
-        svg.text(((LEFT + WIDTH - RIGHT) / 2.0, floor + 40.0), Anchor::Middle, "name", x.name);
+        svg.text(((LEFT + end) / 2.0, floor + 40.0), Anchor::Middle, "name", x.name);
         svg.text_upwards((20.0, (TOP + floor) / 2.0), "name", y.name);
         Plot { svg, x: x_axis, y: y_axis }
     }
@@ -257,46 +298,6 @@ impl Plot {
     pub fn floor(&self) -> f64 {
         self.y.start_px
     }
-}
-
-/// A row of a chart of estimates with intervals.
-pub struct Whisker {
-    pub label: String,
-    pub series: usize,
-    pub value: Option<(f64, f64, f64)>,
-    /// Written at the right.
-    pub said: String,
-}
-
-/// Estimates with their intervals, one under the other: value, low, high on one axis; the text of each at its right.
-pub fn whiskers(svg_of: (&str, &str, &str), scale: &Scale, rows: &[Whisker]) -> String {
-    const LABELS: f64 = 220.0;
-    const SAID: f64 = 225.0;
-    const ALL: f64 = 820.0;
-    const ROW: f64 = 24.0;
-    let (id, title, description) = svg_of;
-    let floor = TOP + ROW * rows.len() as f64 + 6.0;
-    let mut svg = Svg::new(id, (ALL, floor + BOTTOM), title, description);
-    let axis = Axis { from: scale.from, to: scale.to, start_px: LABELS, end_px: ALL - SAID };
-    let ticks = axis.ticks(5);
-    for tick in &ticks {
-        let at = axis.at(*tick);
-        svg.line((at, TOP), (at, floor), "grid");
-        svg.text((at, floor + 18.0), Anchor::Middle, "tick", &tick_text(*tick, &ticks));
-    }
-    svg.line((LABELS, floor), (ALL - SAID, floor), "axis");
-    svg.text(((LABELS + ALL - SAID) / 2.0, floor + 40.0), Anchor::Middle, "name", scale.name);
-    for (place, row) in rows.iter().enumerate() {
-        let y = TOP + ROW * (place as f64 + 0.5) + 2.0;
-        svg.text((LABELS - 10.0, y + 4.5), Anchor::End, "label", &row.label);
-        svg.text((ALL - SAID + 10.0, y + 4.5), Anchor::Start, "label", &row.said);
-        if let Some((value, low, high)) = row.value {
-            let class = format!("whisker s{}", row.series % SHAPES);
-            svg.line((axis.at(low.max(axis.from)), y), (axis.at(high.min(axis.to)), y), &class);
-            svg.marker(row.series, (axis.at(value), y), 5.0, &format!("{}: {}", row.label, row.said));
-        }
-    }
-    svg.finish()
 }
 
 #[cfg(test)]
