@@ -113,6 +113,7 @@ clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a ser
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
+	tests/prove/others.sh --aortica $(RELEASE) --record tests/prove/others.json
 	python3 tests/prove/faults.py --aortica $(RELEASE) --record tests/prove/faults.json
 	$(CARGO) build --locked -p inference --example load
 	python3 tests/prove/soak.py --aortica $(RELEASE) --load target/debug/examples/load --record tests/prove/soak.json

@@ -41,8 +41,8 @@ mod tolerance;
 mod views;
 
 pub use aggregate::{
-    AggregateSession, COHORTS_MAX, Door, Function, MEMBERS_MAX, Policy, Population, Role, STRATA_MAX,
-    Stratum, VALUES_MAX,
+    AggregateSession, COHORTS_MAX, Door, Function, MEMBERS_MAX, Policy, Population, Role, STRATA_MAX, Stratum,
+    VALUES_MAX,
 };
 pub use artifact::{ARTIFACT_BYTES_MAX, ArtifactPut, Artifacts};
 pub use census::Tally;

@@ -170,3 +170,37 @@ fn pictures_that_cannot_be_scored_say_why() {
     let upside_down = name_levels(&reversed.output(), &model, &rules).unwrap();
     assert!(upside_down.is_err() || upside_down.as_ref().unwrap().estimate.vertebrae[0].y > 500.0, "{upside_down:?}");
 }
+
+#[test]
+fn corners_that_are_no_bodies_are_no_spine() {
+    let truth = upright(1.3, true);
+    let corner = |index: usize| LocatedCorner {
+        landmark: shape_landmark(index),
+        at: truth.points[index],
+        sd_px: 1.0,
+        confidence: 0.6,
+    };
+    let spine: Vec<LocatedCorner> = (0..20).map(corner).collect();
+    assert!(are_vertebrae(&spine, 1.3));
+    // One crushed to a third in front, one that lacks a corner: still a spine.
+    let mut crushed = spine.clone();
+    crushed[6].at = truth.points[6].lerp(truth.points[8], 0.67);
+    crushed.remove(13);
+    assert!(are_vertebrae(&crushed, 1.3));
+    // Front and back exchanged at an end plate, as where a network sees corners in noise: of one body, then of two.
+    let mut crossed = spine.clone();
+    (crossed[2].at, crossed[3].at) = (crossed[3].at, crossed[2].at);
+    assert!(are_vertebrae(&crossed, 1.3), "one wrong body is left to the review");
+    (crossed[10].at, crossed[11].at) = (crossed[11].at, crossed[10].at);
+    assert!(!are_vertebrae(&crossed, 1.3));
+    // Bodies of which nobody saw four corners are no evidence.
+    let sparse: Vec<LocatedCorner> =
+        spine.into_iter().enumerate().filter(|(i, _)| i % 4 != 2 || *i == 2).map(|(_, c)| c).collect();
+    assert!(!are_vertebrae(&sparse, 1.3));
+    assert!(
+        is_body(&[(0.0, 0.0), (10.0, 1.0), (10.0, 8.0), (1.0, 7.0)])
+            && is_body(&[(0.0, 0.0), (1.0, 7.0), (10.0, 8.0), (10.0, 1.0)])
+    );
+    assert!(!is_body(&[(0.0, 0.0), (10.0, 0.0), (2.0, 1.0), (0.0, 8.0)]), "an angle over 180 degrees");
+    assert!(!is_body(&[(0.0, 0.0); 4]));
+}
