@@ -176,6 +176,49 @@ fn the_aggregate_role_gets_numbers_of_groups_and_nothing_else() {
     assert!(message.contains("`files`"), "{message}");
 }
 
+/// Every number of the page is one that the release tells too; what is withheld there is withheld here.
+#[test]
+fn the_page_of_the_aggregate_role_tells_what_a_release_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = policy(folder.path());
+    let (out, page) = (folder.path().join("release"), folder.path().join("page.html"));
+    stdout(&["release", "--lake", text(lake()), "--name", "A", "--policy", text(&policy), "-o", text(&out)]);
+    let report = ["report", "--lake", text(lake()), "--role", "aggregate", "--policy", text(&policy)];
+    let made = |more: &[&str], code| run(&[&report[..], &["--json", "-o", text(&page)], more].concat(), code);
+    made(&[], 0);
+    let html = std::fs::read_to_string(&page).unwrap();
+    let numbers: BTreeMap<String, Vec<serde_json::Map<String, serde_json::Value>>> =
+        serde_json::from_slice(&std::fs::read(page.with_extension("json")).unwrap()).unwrap();
+
+    let mut withheld = 0;
+    for (name, strata) in
+        [("prevalence", None), ("prevalence_by_sex", Some("sex")), ("prevalence_by_age_band", Some("age_band"))]
+    {
+        let released = std::fs::read_to_string(out.join("tables/prevalence.csv")).unwrap();
+        let mut lines = released.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let head = lines.next().unwrap();
+        let at = |column: &str| head.iter().position(|h| h == column).unwrap();
+        let of = |stratum: &str, line: &Vec<String>| (strata == Some(stratum)) != (line[at(stratum)] == "all");
+        let lines: Vec<Vec<String>> = lines.filter(|line| of("sex", line) && of("age_band", line)).collect();
+        assert_eq!(numbers[name].len(), lines.len(), "{name}");
+        for (row, line) in numbers[name].iter().zip(&lines) {
+            let number = |column: &str| row[column].as_f64();
+            assert_eq!(number("n"), line[at("n")].parse().ok(), "{name} {row:?}");
+            assert_eq!(number("estimate"), line[at("estimate")].parse().ok(), "{name} {row:?}");
+            withheld += u32::from(row["suppressed"] == true);
+        }
+    }
+    assert!(withheld == 0 || html.contains("<td>withheld</td>"));
+    assert!(html.contains("Counts from 1 to 2 are withheld") && html.contains("Under disclosure control"), "{html}");
+    let ids = query(lake(), "SELECT DISTINCT participant_id FROM readings WHERE participant_id IS NOT NULL");
+    assert!(ids.lines().skip(1).all(|id| !html.contains(id)), "the page names a participant");
+
+    for (option, value) in [("--human", "x.parquet"), ("--event", "died"), ("--visit", "first"), ("--site", "s")] {
+        let message = String::from_utf8(made(&[option, value], 2).stderr).unwrap();
+        assert!(message.contains(option) && message.contains("--role rows"), "{message}");
+    }
+}
+
 #[test]
 fn participants_chosen_one_by_one_are_not_told_apart() {
     let folder = tempfile::tempdir().unwrap();

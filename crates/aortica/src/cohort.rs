@@ -15,7 +15,7 @@ use anyhow::Context;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::datasource::MemTable;
-use lake::{Lake, LakeSession, SessionOptions};
+use lake::{AggregateSession, Lake, LakeSession, Policy, Population, SessionOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::path::Path;
@@ -66,6 +66,48 @@ const TOTAL_COLUMN: &str = "aac24_total";
 
 /// A row of an answer, by column.
 pub type Row = serde_json::Map<String, serde_json::Value>;
+
+/// Batches as rows, with every column in each.
+pub fn rows_of(batches: &[RecordBatch]) -> anyhow::Result<Vec<Row>> {
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::JsonArray>(Vec::new());
+    writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+    writer.finish()?;
+    let text = writer.into_inner();
+    Ok(if text.is_empty() { Vec::new() } else { serde_json::from_slice(&text)? })
+}
+
+/// The cohort as the aggregate role sees it, and the fingerprint of its readings. `occasion` goes into the log of what was told.
+///
+/// # Errors
+/// No lake; another visit than the latest; a file that the policy does not list; readings of several fingerprints and no choice.
+pub async fn aggregate(
+    args: &CohortArgs,
+    policy: &Policy,
+    occasion: &str,
+) -> anyhow::Result<(AggregateSession, String)> {
+    if args.visit != Visit::Latest {
+        return Err(usage("the aggregate role is told of the latest visit only; --visit first needs --role rows"));
+    }
+    if let Some(path) = &args.with {
+        let digest = digest_of(path)?;
+        if !policy.files.contains(&digest) {
+            return Err(usage(format!(
+                "{} is none of the files that the policy lets the aggregate role join; who keeps the policy can add its SHA-256 to `files`: {digest}",
+                path.display()
+            )));
+        }
+    }
+    let lake = wiring::open_lake(&args.lake.lake).await?;
+    let session = lake.session(SessionOptions::default()).await?;
+    let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
+    // How the file joins is not said to this role.
+    participants(&session, Link { file: args.with.as_deref(), key: &args.key, visit: args.visit }, &fingerprint)
+        .await?;
+    let of = Population { table: "participants", imaged: "scored_participants", fingerprint: &fingerprint, occasion };
+    Ok((AggregateSession::open(&session, of, policy, &SessionOptions::default()).await?, fingerprint))
+}
 
 /// An open lake with the tables above.
 pub struct Cohort {
@@ -129,14 +171,7 @@ impl Cohort {
 
     /// All rows of an answer that is known to be small.
     pub async fn rows(&self, sql: &str) -> anyhow::Result<Vec<Row>> {
-        let batches = self.session.collect(sql).await?;
-        let mut writer = arrow::json::WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, arrow::json::writer::JsonArray>(Vec::new());
-        writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
-        writer.finish()?;
-        let text = writer.into_inner();
-        Ok(if text.is_empty() { Vec::new() } else { serde_json::from_slice(&text)? })
+        rows_of(&self.session.collect(sql).await?)
     }
 
     /// The only number of an answer; 0 of nothing.

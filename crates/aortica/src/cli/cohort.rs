@@ -156,10 +156,13 @@ aortica report --lake lake --with outcomes_keyed.csv --event died --until last_s
 --human human_readings.parquet --title \"AAC in the north, 2015-2025\" -o report.html\n\n\
 The page needs nothing else: no script, no font, no network. Print it from a browser, or open it in a word processor. Sections whose\n\
 inputs are missing say what to give. The same inputs give the same bytes; --date puts a day on the page.\n\
-Small groups are shown as they are: the page is for the study file. `aortica release` makes what can be handed on.")]
+Small groups are shown as they are: the page is for the study file. With --role aggregate it holds what the policy of disclosure control\n\
+tells, as a release does, and can be handed on.")]
 pub struct ReportArgs {
     #[command(flatten)]
     pub cohort: CohortArgs,
+    #[command(flatten)]
+    pub role: RoleChoice,
     /// Where the page is written.
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     pub out: PathBuf,

@@ -1,13 +1,13 @@
 //! `aortica stats`: the statistics of the cohort, as SQL over the participants of one fingerprint, joined with a file.
 
 use super::query::{answer, check_terminal, write};
-use crate::cli::{StatsArgs, StatsName, Visit};
-use crate::cohort::{Cohort, Link, digest_of, needed, participants, truth};
+use crate::cli::{StatsArgs, StatsName};
+use crate::cohort::{Cohort, aggregate, needed, truth};
 use crate::exit::usage;
 use crate::settings::Settings;
 use crate::statements::{self, Asked};
 use crate::wiring;
-use lake::{AggregateSession, Function, Policy, Population, Role, SessionOptions};
+use lake::{Function, Policy, Role, SessionOptions};
 
 pub fn run(args: &StatsArgs, settings: &Settings) -> anyhow::Result<()> {
     check_terminal(args.format)?;
@@ -40,32 +40,7 @@ async fn protected(args: &StatsArgs, policy: &Policy) -> anyhow::Result<()> {
             ));
         }
     };
-    let cohort = &args.cohort;
-    if cohort.visit != Visit::Latest {
-        return Err(usage("the aggregate role is told of the latest visit only; --visit first needs --role rows"));
-    }
-    if let Some(path) = &cohort.with {
-        let digest = digest_of(path)?;
-        if !policy.files.contains(&digest) {
-            return Err(usage(format!(
-                "{} is none of the files that the policy lets the aggregate role join; who keeps the policy can add its SHA-256 to `files`: {digest}",
-                path.display()
-            )));
-        }
-    }
-    let lake = wiring::open_lake(&cohort.lake.lake).await?;
-    let session = lake.session(SessionOptions::default()).await?;
-    let fingerprint = session.fingerprint(cohort.fingerprint.as_deref()).await?;
-    // How the file joins is not said to this role.
-    participants(&session, Link { file: cohort.with.as_deref(), key: &cohort.key, visit: cohort.visit }, &fingerprint)
-        .await?;
-    let of = Population {
-        table: "participants",
-        imaged: "scored_participants",
-        fingerprint: &fingerprint,
-        occasion: "stats",
-    };
-    let session = AggregateSession::open(&session, of, policy, &SessionOptions::default()).await?;
+    let (session, _) = aggregate(&args.cohort, policy, "stats").await?;
     let strata: Vec<String> = args.by.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
     let answer = session.query(&format!("SELECT * FROM {}({})", function.name(), strata.join(", "))).await?;
     write(answer, args.format.into()).await

@@ -8,7 +8,7 @@ use domain::{Fingerprint, ImageId};
 use minijinja::{Value, context};
 
 /// Version, and the commit it was built from.
-const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AORTICA_COMMIT"), ")");
+pub(super) const PROGRAM: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("AORTICA_COMMIT"), ")");
 
 pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let fingerprint = report.cohort.fingerprint.clone();

@@ -12,6 +12,7 @@ mod methods;
 mod places;
 mod prevalence;
 mod progression;
+pub mod protected;
 mod survival;
 mod table1;
 
