@@ -84,7 +84,7 @@ async fn a_calibration_can_be_given_to_readings_that_had_none_and_not_taken_away
     let calibrated = std::mem::replace(&mut study.pipeline, std::sync::Arc::new(bare));
     let lake = lake().await;
     scored(&study, &lake).await;
-    let certain = "SELECT count(aac24_low) AS n, count(aac_l1_ant_p1) AS p FROM results";
+    let certain = "SELECT count(r.aac24_low) AS n, count(s.p_above_0) AS p FROM readings r JOIN segments s ON r.item_id = s.item_id";
     assert!(sql(&lake, certain).await.contains("| 0 | 0 |"), "{}", sql(&lake, certain).await);
     let report = run(&lake, &study.pipeline, &calibrated).await.unwrap();
     assert_eq!((report.outcomes, report.rescored), (9, 6));
