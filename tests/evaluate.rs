@@ -14,7 +14,19 @@ fn the_shipped_models_read_a_cohort_that_they_never_saw() {
     // Far below what the models reach (models' cards): a smoke alarm for broken wiring, not a measure.
     assert!(number("/methods/0/all/scored/estimate") >= 0.7, "{evaluation:#}");
     assert!(number("/methods/0/all/localisation/corner_error_median_pct") <= 12.0, "{evaluation:#}");
+    assert!(number("/methods/0/all/certainty/interval/all/covered/estimate") >= 0.7, "{evaluation:#}");
     run(&["evaluate", "--lake", text(&lake), "--truth", text(folder.path())], 2);
+
+    let certain = "SELECT count(*) FILTER (WHERE aac24_low <= aac24_total AND aac24_total <= aac24_high) AS inside, count(aac24_total) AS n,
+        max(abs(aac24_p_low + aac24_p_moderate + aac24_p_high - 1)) < 0.001 AS whole FROM readings WHERE status = 'scored'";
+    let answer = stdout(&["query", "--lake", text(&lake), "--format", "json", certain]);
+    let answer: serde_json::Value = serde_json::from_str(answer.trim()).unwrap();
+    let row = answer.get(0).unwrap_or(&answer);
+    assert!(row["inside"] == row["n"] && row["whole"] == true, "{answer}");
+    let out = folder.path().join("certainty.json");
+    let arguments = ["train", "calibration", "--lake", text(&lake), "--truth", text(cohort()), "--out", text(&out)];
+    run(&arguments, 2);
+    assert!(!out.exists(), "too few readings to learn from");
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub enum Command {
     Folds(learning::command::FoldsArgs),
     TrainingSet(learning::command::TrainingSetArgs),
     #[command(subcommand)]
-    Train(learning::command::TrainCommand),
+    Train(TrainCommand),
     /// Replace an identifier column of a CSV file by participant keys
     Pseudonymise(PseudonymiseArgs),
     /// Write the item manifest of a submission and put its jobs on the queue
@@ -291,6 +291,42 @@ pub struct EvaluateArgs {
     pub no_masks: bool,
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is trained by this program itself; networks are trained by pipelines/training
+#[derive(Subcommand)]
+pub enum TrainCommand {
+    #[command(flatten)]
+    Learning(learning::command::TrainCommand),
+    Calibration(CalibrationArgs),
+}
+
+/// Fit probabilities, intervals and the flag for review to readings of a simulated cohort, for `[review] calibration = ".."` of a pipeline
+#[derive(Args)]
+#[command(after_help = "Example:\n  \
+aortica phantom --participants 900 --seed 810001 --out calibration       # a population of its own: not of training, not of test\n  \
+aortica score calibration/images --lake calibration-lake --pipeline vfa-unet\n  \
+aortica train calibration --lake calibration-lake --truth calibration --pipeline vfa-unet --out pipelines/vfa-unet/certainty.json\n\n\
+Readings of the pipeline with or without a calibration serve: what they were marked with is the same. The same readings give the same \
+bytes. What it prints is of the readings that it was fitted on; `aortica evaluate` on another population says what it is worth.")]
+pub struct CalibrationArgs {
+    #[command(flatten)]
+    pub lake: LakeChoice,
+    /// The folder that `aortica phantom` wrote.
+    #[arg(long, value_name = "DIR")]
+    pub truth: PathBuf,
+    /// The study key that the lake was scored with; default: from the settings.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Pipeline whose readings and categories count, by name or folder.
+    #[arg(long, value_name = "NAME|DIR", default_value = "vfa-unet")]
+    pub pipeline: String,
+    /// Which readings, where the lake holds those of several pipelines or versions.
+    #[arg(long)]
+    pub fingerprint: Option<String>,
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Args)]

@@ -21,7 +21,7 @@ mod study_key;
 mod wiring;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, TrainCommand};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -79,7 +79,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Evaluate(args) => commands::evaluate::run(args, &settings)?,
         Command::Folds(args) => commands::learning::folds(args)?,
         Command::TrainingSet(args) => commands::learning::training_set(args)?,
-        Command::Train(what) => commands::learning::train(what)?,
+        Command::Train(TrainCommand::Learning(what)) => commands::learning::train(what)?,
+        Command::Train(TrainCommand::Calibration(args)) => commands::calibration::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,
         Command::Model(command) => commands::model::run(command)?,
         Command::Pipeline(command) => commands::pipeline::run(command, &settings)?,

@@ -11,6 +11,7 @@ use imaging::{Deidentify, Limits};
 use inference::{ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, Stage, StageClient, Token};
 use lake::{Lake, Policy, Role};
 use pipeline::Pipeline;
+use pipeline::definition::PipelineDefinition;
 use pipeline::metrics::Metrics;
 use pipeline::source::stores::Stores;
 use pipeline::steps::{Overlay, Stages, StepSettings, Steps};
@@ -26,11 +27,21 @@ pub fn pipelines() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The pipeline, its networks in the form that the settings want.
-pub fn pipeline(choice: &PipelineChoice, settings: &Settings) -> anyhow::Result<Arc<Pipeline>> {
+/// The folder of a pipeline.
+fn pipeline_folder(choice: &PipelineChoice) -> anyhow::Result<PathBuf> {
     let is_folder = Path::new(&choice.pipeline).join("pipeline.toml").is_file();
     let search = if is_folder { PathBuf::new() } else { pipelines()? };
-    let folder = ::pipeline::pipeline::find(&choice.pipeline, &search).map_err(|e| usage(e.to_string()))?;
+    ::pipeline::pipeline::find(&choice.pipeline, &search).map_err(|e| usage(e.to_string()))
+}
+
+/// What a pipeline is said to be, whether its other files are there or not.
+pub fn definition(choice: &PipelineChoice) -> anyhow::Result<PipelineDefinition> {
+    Ok(PipelineDefinition::load(&pipeline_folder(choice)?)?)
+}
+
+/// The pipeline, its networks in the form that the settings want.
+pub fn pipeline(choice: &PipelineChoice, settings: &Settings) -> anyhow::Result<Arc<Pipeline>> {
+    let folder = pipeline_folder(choice)?;
     Ok(Arc::new(Pipeline::load_as(&folder, |model| settings.networks.form(model))?))
 }
 

@@ -10,9 +10,11 @@ use crate::identity::{Digest, Fingerprint, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the artifact schema. Newer ones only add optional fields.
-pub const READING_SCHEMA_VERSION: u32 = 3;
-/// Version that readings carry whose grades were counted from rows: they hold nothing that came later, and their bytes stay.
-pub const MEASURED_SCHEMA_VERSION: u32 = 2;
+pub const READING_SCHEMA_VERSION: u32 = 4;
+/// Version that readings carry whose grades a network gave itself: they hold nothing that came later, and their bytes stay.
+pub const GRADED_SCHEMA_VERSION: u32 = 3;
+/// Probabilities at which the extent of a segment's calcium is noted.
+pub const EXTENT_THRESHOLDS: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 
 /// A named corner as located.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,12 +61,24 @@ pub struct SegmentReading {
     /// Calcified share of the wall's projected length, percent.
     pub length_pct: Option<f64>,
     pub length_mm: Option<f64>,
-    /// 0..1.
+    /// How sure the grade is, 0..1: of a calibrated pipeline the probability of this very grade.
     pub confidence: f64,
-    /// Probabilities that the grade is above 0, 1 and 2, each 0..1 and none above the one before, where a network gave the grade itself.
-    /// Their sum is a continuous grade. Since version 3.
+    /// Probabilities that the grade is above 0, 1 and 2, each 0..1 and none above the one before: of a network that gave the grade itself, or
+    /// of a calibrated pipeline. Their sum is a continuous grade. Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exceeds: Option<[f64; 3]>,
+    /// What was marked, for judging how sure the grade is; missing where no row was looked at. Since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extents: Option<Extents>,
+}
+
+/// What was marked of a segment, apart from where the pipeline's threshold lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Extents {
+    /// Share of the visible rows of which a pixel is calcified with at least each of [`EXTENT_THRESHOLDS`], 0..1.
+    pub shares: [f64; EXTENT_THRESHOLDS.len()],
+    /// The largest probability of a pixel in any of these rows, 0..1.
+    pub peak: f64,
 }
 
 /// Things a reader of the row should know.
@@ -81,6 +95,8 @@ pub enum QualityFlag {
     FractureSuspected,
     UnusualShape,
     BurnedInAnnotation,
+    /// The category of the total may well be another. Since version 4.
+    CategoryUncertain,
 }
 
 impl QualityFlag {
@@ -96,6 +112,7 @@ impl QualityFlag {
             QualityFlag::FractureSuspected => "fracture_suspected",
             QualityFlag::UnusualShape => "unusual_shape",
             QualityFlag::BurnedInAnnotation => "burned_in_annotation",
+            QualityFlag::CategoryUncertain => "category_uncertain",
         }
     }
 }
@@ -119,6 +136,29 @@ pub struct Summary {
     /// Confidence that the levels carry their right names, 0..1.
     pub level_confidence: f64,
     pub flag_review: bool,
+    /// Of a calibrated pipeline. Since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<Certainty>,
+}
+
+/// What the total that a reader could see may be, by a model fitted on readings of images with known truth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Certainty {
+    /// Interval that holds that total in 95 % of images like those that the model was fitted on, points; a segment without a grade may be
+    /// anything.
+    pub total_low: u8,
+    pub total_high: u8,
+    /// Expectation of the total, points; missing unless all segments were assessed.
+    pub total_mean: Option<f64>,
+    /// Probabilities of the categories low, moderate and high; missing unless all segments were assessed.
+    pub categories: Option<[f64; 3]>,
+}
+
+impl Certainty {
+    /// Probability that the total is in another category.
+    pub fn category_error(&self, category: Category) -> Option<f64> {
+        Some(1.0 - self.categories?[usize::from(category.code())])
+    }
 }
 
 /// What the pixels say.

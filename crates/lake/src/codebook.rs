@@ -66,7 +66,7 @@ fn segments() -> Vec<Column> {
         column("grade", Integer, "grade", "AAC grade", "0 none, 1 up to 1/3, 2 up to 2/3, 3 more; NULL not assessable"),
         column("length_pct", Real, "percent", "Calcified share of the wall", "0..100"),
         column("length_mm", Real, "mm", "Calcified length of the wall", "NULL when the pixel spacing is unknown"),
-        column("confidence", Real, "", "Confidence of the grade", "0..1"),
+        column("confidence", Real, "", "Confidence of the grade", "0..1; of a calibrated pipeline its probability"),
         column(
             "not_assessable",
             Text,
@@ -75,6 +75,12 @@ fn segments() -> Vec<Column> {
             "outside_image, masked, implant, level_uncertain; NULL when assessed",
         ),
     ]);
+    columns.extend(["p_above_0", "p_above_1", "p_above_2"].into_iter().zip(["above 0", "above 1", "above 2"]).map(
+        |(name, above)| {
+            let label = format!("Probability that the grade is {above}").into();
+            Column { label, ..column(name, Real, "", "", "0..1; NULL unless calibrated, or graded by a network") }
+        },
+    ));
     columns
 }
 

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Date32Type, Float64Type, Int32Type, SchemaRef, TimestampMicrosecondType};
 use domain::outcome::Outcome;
-use domain::reading::SegmentReading;
+use domain::reading::{Certainty, SegmentReading};
 use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
 use domain::{Extent, Fingerprint, ImageId, InstanceFacts, ItemId, Reading, Segment, SegmentGrade};
 use std::sync::{Arc, LazyLock};
@@ -232,10 +232,21 @@ fn result_cell(column: &str) -> Fill<Reading> {
         "level_confidence" => Box::new(|_, reading| Cell::real(Some(reading.summary.level_confidence))),
         "quality_flags" => Box::new(|_, reading| Cell::Text(flag_names(reading))),
         "flag_review" => Box::new(|_, reading| Cell::Boolean(reading.summary.flag_review)),
+        "aac24_low" => certain(|of| Cell::integer(Some(of.total_low))),
+        "aac24_high" => certain(|of| Cell::integer(Some(of.total_high))),
+        "aac24_mean" => certain(|of| Cell::real(of.total_mean)),
+        "aac24_p_low" => certain(|of| Cell::real(of.categories.map(|p| p[0]))),
+        "aac24_p_moderate" => certain(|of| Cell::real(of.categories.map(|p| p[1]))),
+        "aac24_p_high" => certain(|of| Cell::real(of.categories.map(|p| p[2]))),
         "artifact_schema" => Box::new(|_, reading| Cell::integer(Some(reading.schema_version))),
         "scored_at" => Box::new(|record, _| Cell::Instant(record.scored_at_us)),
         segment => segment_cell(segment),
     }
+}
+
+/// A column of a calibrated pipeline; NULL where it is not.
+fn certain(cell: fn(&Certainty) -> Cell) -> Fill<Reading> {
+    Box::new(move |_, reading| reading.summary.certainty.as_ref().map_or(Cell::Null, cell))
 }
 
 /// The columns `aac_l1_ant`, `aac_l1_ant_pct`, .. : all that are left.
@@ -253,6 +264,9 @@ fn segment_cell(column: &str) -> Fill<Reading> {
             SegmentGrade::Assessed(_) => Cell::Null,
             SegmentGrade::NotAssessable(why) => Cell::Text(not_assessable_name(why).to_owned()),
         },
+        "_p1" => |read| Cell::real(read.exceeds.map(|p| p[0])),
+        "_p2" => |read| Cell::real(read.exceeds.map(|p| p[1])),
+        "_p3" => |read| Cell::real(read.exceeds.map(|p| p[2])),
         other => unreachable!("detail {other} of a segment has a value"),
     };
     Box::new(move |_, reading| {

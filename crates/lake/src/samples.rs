@@ -44,6 +44,7 @@ pub(crate) fn reading(image_number: u64, fingerprint: &Fingerprint, grades: [Opt
             length_mm: grade.map(|g| f64::from(g) * 10.0),
             confidence: 0.9,
             exceeds: None,
+            extents: None,
         })
         .collect();
     let aac24 = Aac24::of(&std::array::from_fn(|i| segments[i].grade));
@@ -75,6 +76,7 @@ pub(crate) fn reading(image_number: u64, fingerprint: &Fingerprint, grades: [Opt
             confidence: 0.5 + (image_number % 50) as f64 / 100.0,
             level_confidence: 0.95,
             flag_review: false,
+            certainty: None,
         },
         models: Vec::new(),
     }

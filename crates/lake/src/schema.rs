@@ -165,6 +165,8 @@ static INSTANCES: LazyLock<Vec<Column>> = LazyLock::new(|| {
     ]
 });
 
+const PROBABLE: &str = "NULL unless the pipeline is calibrated and all 8 segments were assessed";
+
 /// Columns of `results`: what the pixels of one image say under one fingerprint. Only scored images have a row.
 static RESULTS: LazyLock<Vec<Column>> = LazyLock::new(|| {
     use Kind::*;
@@ -212,6 +214,24 @@ static RESULTS: LazyLock<Vec<Column>> = LazyLock::new(|| {
             "names joined by ';', empty when there are none; see QualityFlag",
         ),
         column("flag_review", Boolean, "", "A person should look at the reading", ""),
+        column(
+            "aac24_low",
+            Integer,
+            "points",
+            "Lower end of the 95 % interval for the AAC-24 total",
+            "0..24; NULL unless the pipeline is calibrated",
+        ),
+        column(
+            "aac24_high",
+            Integer,
+            "points",
+            "Upper end of the 95 % interval for the AAC-24 total",
+            "0..24; NULL unless the pipeline is calibrated",
+        ),
+        column("aac24_mean", Real, "points", "Expectation of the AAC-24 total", PROBABLE),
+        column("aac24_p_low", Real, "", "Probability that the total is in category low", PROBABLE),
+        column("aac24_p_moderate", Real, "", "Probability that the total is in category moderate", PROBABLE),
+        column("aac24_p_high", Real, "", "Probability that the total is in category high", PROBABLE),
     ]);
     for segment in Segment::all() {
         let name = segment.column();
@@ -246,6 +266,13 @@ static RESULTS: LazyLock<Vec<Column>> = LazyLock::new(|| {
                 values: "outside_image, masked, implant, level_uncertain; NULL when assessed".into(),
             },
         ]);
+        columns.extend((0..3).map(|k| Column {
+            name: format!("{name}_p{}", k + 1).into(),
+            kind: Real,
+            unit: "",
+            label: format!("Probability that the grade is above {k}, {words}").into(),
+            values: "0..1; NULL unless the pipeline is calibrated or its network grades".into(),
+        }));
     }
     columns.push(column("artifact_schema", Integer, "", "Version of the artifact's schema", ""));
     columns.push(SCORED_AT);
@@ -332,6 +359,12 @@ pub const READINGS: &[&str] = &[
     "level_confidence",
     "quality_flags",
     "flag_review",
+    "aac24_low",
+    "aac24_high",
+    "aac24_mean",
+    "aac24_p_low",
+    "aac24_p_moderate",
+    "aac24_p_high",
     "primary_image",
     "image_shared",
     "pipeline",

@@ -87,7 +87,7 @@ fn segments() -> String {
     format!(
         "SELECT r.participant_id, r.image_id, r.item_id, r.image_date, r.fingerprint, r.primary_image,
              s.level, s.wall, s.segment, {} AS grade, {} AS length_pct, {} AS length_mm, {} AS confidence,
-             {} AS not_assessable
+             {} AS not_assessable, {} AS p_above_0, {} AS p_above_1, {} AS p_above_2
          FROM parts.readings_wide r
          CROSS JOIN (SELECT column1 AS number, column2 AS level, column3 AS wall, column4 AS segment
                      FROM (VALUES {})) s
@@ -97,6 +97,9 @@ fn segments() -> String {
         pick("_mm"),
         pick("_conf"),
         pick("_na"),
+        pick("_p1"),
+        pick("_p2"),
+        pick("_p3"),
         rows.join(", ")
     )
 }

@@ -6,6 +6,7 @@
 pub mod annotated_set;
 pub mod annotations;
 mod augment;
+pub mod calibration;
 pub mod command;
 mod draw;
 mod error;
@@ -22,6 +23,7 @@ mod shards;
 pub mod training_set;
 pub mod truth_table;
 
+pub use calibration::fit_calibration;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, evaluate};
 pub use shape_fit::fit_shape;

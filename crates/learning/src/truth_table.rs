@@ -260,7 +260,9 @@ mod tests {
                     .enumerate()
                     .filter_map(|(c, p)| Some((Landmark::from_channel(c), (*p)?)))
                     .collect(),
-                segments: row.lateral_lumbar.then(|| row.visible.map(|grade| ReadSegment { grade, confidence: 1.0 })),
+                segments: row
+                    .lateral_lumbar
+                    .then(|| row.visible.map(|grade| ReadSegment { grade, confidence: 1.0, exceeds: None })),
                 ..ReadRow::unscored(
                     row.sop_id.clone(),
                     if row.lateral_lumbar { Status::Scored } else { Status::Excluded },

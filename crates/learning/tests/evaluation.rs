@@ -15,14 +15,18 @@ struct Cases {
     confidence: Vec<[f64; Segment::COUNT]>,
     image_confidence: Vec<f64>,
     flagged: Vec<bool>,
+    exceeds: Vec<[[f64; 3]; Segment::COUNT]>,
+    interval: Vec<[u8; 2]>,
+    doubt: Vec<f64>,
     expected: Value,
+    calibrated: Value,
 }
 
 fn grade(value: u8) -> SegmentGrade {
     SegmentGrade::Assessed(Grade::new(value).unwrap())
 }
 
-fn evaluated(cases: &Cases) -> Evaluation {
+fn evaluated(cases: &Cases, is_calibrated: bool) -> Evaluation {
     let images = cases.truth.len();
     let truth: Vec<TruthRow> = (0..images)
         .map(|i| TruthRow {
@@ -45,9 +49,12 @@ fn evaluated(cases: &Cases) -> Evaluation {
             segments: Some(std::array::from_fn(|s| ReadSegment {
                 grade: grade(cases.read[i][s]),
                 confidence: cases.confidence[i][s],
+                exceeds: is_calibrated.then_some(cases.exceeds[i][s]),
             })),
             confidence: cases.image_confidence[i],
             flag_review: cases.flagged[i],
+            interval: is_calibrated.then_some(cases.interval[i]),
+            category_error: is_calibrated.then_some(cases.doubt[i]),
             ..ReadRow::unscored(i.to_string(), Status::Scored)
         })
         .collect();
@@ -61,7 +68,7 @@ fn evaluated(cases: &Cases) -> Evaluation {
 fn an_evaluation_prints_what_other_libraries_find() {
     let text = include_str!("../../../tests/peers/evaluate/cases.json");
     let cases: Cases = serde_json::from_str(text).unwrap();
-    let evaluation = evaluated(&cases);
+    let evaluation = evaluated(&cases, false);
     let all = &evaluation.methods[0].all;
     let totals = &all.totals;
     let mut compared = 0;
@@ -128,4 +135,34 @@ fn an_evaluation_prints_what_other_libraries_find() {
     assert_eq!(serde_json::json!(totals.categories.confusion), expected["confusion"]);
     assert_eq!(totals.differs, Some(true));
     assert_eq!(compared, 34 + 14 + 6 + 14);
+}
+
+#[test]
+fn what_a_calibrated_method_says_is_judged_as_other_libraries_judge_it() {
+    let text = include_str!("../../../tests/peers/evaluate/cases.json");
+    let cases: Cases = serde_json::from_str(text).unwrap();
+    let evaluation = evaluated(&cases, true);
+    let certainty = &evaluation.methods[0].all.certainty;
+    let expected = &cases.calibrated;
+    let same = |what: &str, found: Option<f64>, expected: &Value| {
+        let (found, expected) = (found.unwrap(), expected.as_f64().unwrap());
+        assert!((found - expected).abs() <= 1e-9, "{what}: {found} here, {expected} there");
+    };
+    for (k, error) in certainty.exceeds_calibration_error.iter().enumerate() {
+        same("exceeds_ece", *error, &expected["exceeds_ece"][k]);
+    }
+    let interval = certainty.interval.as_ref().unwrap();
+    for (place, band) in std::iter::once(&interval.all).chain(&interval.by_band).enumerate() {
+        same(&band.of, band.covered.estimate, &expected["coverage"][place][0]);
+        same(&band.of, band.mean_width, &expected["coverage"][place][1]);
+    }
+    for (place, left) in certainty.abstention.iter().enumerate() {
+        same("abstention", left.category_accuracy.estimate, &expected["abstention"][place][0]);
+        same("abstention", left.mae, &expected["abstention"][place][1]);
+    }
+    let fifth = &certainty.most_doubtful_fifth;
+    same("fifth", fifth.flagged.estimate, &expected["fifth"][0]);
+    same("fifth", fifth.category_errors_found.estimate, &expected["fifth"][1]);
+    assert_eq!(interval.by_band.len(), 5);
+    assert_eq!(evaluated(&cases, false).methods[0].all.certainty.interval, None);
 }

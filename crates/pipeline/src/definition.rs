@@ -23,6 +23,9 @@ const MAX_MODALITIES: usize = 32;
 /// Thresholds at 0 or 1 would let everything pass, or nothing.
 const PROBABILITY: RangeInclusive<f64> = 0.01..=0.99;
 
+/// Why a setting of marked calcium is refused.
+const UNMARKED: &str = "has no use with [grade]: no calcium is marked";
+
 /// A checked pipeline definition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PipelineDefinition {
@@ -140,6 +143,10 @@ pub struct Score {
 pub struct Review {
     /// Readings below this confidence, 0..1, carry `flag_review`.
     pub flag_below_confidence: f64,
+    /// File of the calibration, beside the definition or `<pipeline>/<file>`: probabilities of the grades, an interval for the total, and a
+    /// flag where the category is doubtful. Only where calcium is marked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<String>,
 }
 
 impl PipelineDefinition {
@@ -294,6 +301,7 @@ struct RawCategory {
 #[serde(deny_unknown_fields)]
 struct RawReview {
     flag_below_confidence: Spanned<f64>,
+    calibration: Option<Spanned<String>>,
 }
 
 /// The stages of a definition.
@@ -352,6 +360,10 @@ impl Check<'_> {
                     review.flag_below_confidence,
                     0.0..=1.0,
                 )?,
+                calibration: match review.calibration {
+                    Some(file) if !is_marked => return Err(self.refuse("review.calibration", &file, UNMARKED)),
+                    file => file.map(|file| self.file_name("review.calibration", file)).transpose()?,
+                },
             },
         })
     }
@@ -458,7 +470,7 @@ impl Check<'_> {
     fn of_marks<T>(&self, key: &str, value: Option<Spanned<T>>, is_marked: bool) -> Result<Option<Spanned<T>>> {
         match (&value, is_marked) {
             (None, true) => Err(Error::new(ErrorKind::Definition, format!("{}: missing field `{key}`", self.file))),
-            (Some(stated), false) => Err(self.refuse(key, stated, "has no use with [grade]: no calcium is marked")),
+            (Some(stated), false) => Err(self.refuse(key, stated, UNMARKED)),
             _ => Ok(value),
         }
     }
@@ -636,6 +648,8 @@ mod tests {
         assert!(both.contains("[grade] cannot stand beside [segment]"), "{both}");
         let midline = refused(&spine.replace("[score]", "[score]\nmidline = \"sigmoid\""));
         assert!(midline.contains("score.midline has no use"), "{midline}");
+        let calibrated = refused(&spine.replace("flag_below", "calibration = \"certainty.json\"\nflag_below"));
+        assert!(calibrated.contains("review.calibration has no use"), "{calibrated}");
         let unmarked = refused(&GOOD.replace("min_plaque_mm = 0.0", ""));
         assert!(unmarked.contains("missing field `score.min_plaque_mm`"), "{unmarked}");
     }

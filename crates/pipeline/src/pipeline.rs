@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::steps::grade::{ASSESSABLE, EXCEEDS, VIEW};
 use domain::{Digest, Fingerprint, Segment};
 use inference::{Dtype, FormChoice, Forms, ModelManifest, TensorSpec};
+use scoring::certainty::Calibration;
 use scoring::forest::{FOREST_BYTES_MAX, Forest};
 use scoring::grade::THRESHOLDS;
 use scoring::rules::{METHOD_REVISION, ScoringRules};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 /// A shape model of 30 points and some ten modes has some 30 kB.
 const MAX_SHAPE_BYTES: u64 = 4 << 20;
+/// A calibration of some fifty numbers has under 4 kB.
+const MAX_CALIBRATION_BYTES: u64 = 64 << 10;
 /// Revision of the decoding. It enters the fingerprint: raise it whenever a file that was decoded before gives other pixels.
 const IMAGING_REVISION: u32 = 1;
 /// Pipelines that `pipeline list` looks at.
@@ -31,6 +34,7 @@ pub struct Pipeline {
     networks: Vec<Network>,
     /// Marks calcium where no network does.
     forest: Option<(Arc<Forest>, Digest)>,
+    calibration: Option<(Calibration, Digest)>,
 }
 
 /// A network in all its forms, and the one that computes readings.
@@ -79,7 +83,10 @@ impl Pipeline {
             Some(Marking::Forest(name)) => Some(read_forest(&file(name))?),
             Some(Marking::Model(_)) | None => None,
         };
-        let pipeline = Pipeline { directory: directory.to_owned(), rules, shape, networks, forest, definition };
+        let calibration =
+            definition.review.calibration.as_ref().map(|name| read_calibration(&file(name))).transpose()?;
+        let directory = directory.to_owned();
+        let pipeline = Pipeline { directory, rules, shape, networks, forest, calibration, definition };
         pipeline.check_grade()?;
         Ok(pipeline)
     }
@@ -108,6 +115,11 @@ impl Pipeline {
     /// The forest that marks calcium; `None` where a network does, or where one grades.
     pub fn forest(&self) -> Option<&Arc<Forest>> {
         self.forest.as_ref().map(|(forest, _)| forest)
+    }
+
+    /// What makes probabilities of the marks; `None` where the pipeline is not calibrated.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref().map(|(calibration, _)| calibration)
     }
 
     /// Manifests of the networks, in the order in which images meet them: `locate`, then the one that marks calcium or grades.
@@ -190,6 +202,9 @@ impl Pipeline {
             // Integer arithmetic, the same wherever it is walked: no precision to tell apart.
             fields.extend([digest.0.to_vec(), b"forest".to_vec()]);
         }
+        if let Some((_, digest)) = &self.calibration {
+            fields.extend([digest.0.to_vec(), b"calibration".to_vec()]);
+        }
         fields.push(provider.as_bytes().to_vec());
         fields.extend(revisions.map(|revision| revision.to_vec()));
         Fingerprint::from_digest(Digest::of_fields(fields.iter().map(Vec::as_slice)))
@@ -208,6 +223,16 @@ fn read_forest(path: &Path) -> Result<(Arc<Forest>, Digest)> {
     let forest = Forest::from_bytes(&bytes)
         .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no forest", path.display()), e))?;
     Ok((Arc::new(forest), Digest::of(&bytes)))
+}
+
+fn read_calibration(path: &Path) -> Result<(Calibration, Digest)> {
+    let text = read_limited(path, MAX_CALIBRATION_BYTES)?;
+    let digest = Digest::of(&text);
+    let calibration = std::str::from_utf8(&text).ok().map(Calibration::from_json);
+    let calibration = calibration
+        .ok_or_else(|| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?
+        .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no calibration", path.display()), e))?;
+    Ok((calibration, digest))
 }
 
 fn read_shape(path: &Path) -> Result<(ShapeModel, Digest)> {
@@ -312,6 +337,23 @@ mod tests {
         std::fs::write(&path, b"trees").unwrap();
         let error = Pipeline::load(folder.path()).unwrap_err();
         assert!(error.to_string().contains("forest.bin: no forest"), "{error}");
+        assert_eq!(error.fault(), domain::Fault::Misconfigured);
+    }
+
+    #[test]
+    fn a_calibration_is_read_checked_and_part_of_the_fingerprint() {
+        let folder = pipeline_directory();
+        let pipeline = Pipeline::load(folder.path()).unwrap();
+        let path = folder.path().join("certainty.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let other = Calibration { flag_from: 0.5, ..pipeline.calibration().unwrap().clone() };
+        std::fs::write(&path, other.to_json()).unwrap();
+        let changed = Pipeline::load(folder.path()).unwrap();
+        assert_eq!(changed.calibration(), Some(&other));
+        assert_ne!(changed.fingerprint("cpu"), pipeline.fingerprint("cpu"));
+        std::fs::write(&path, text.replace("shared_sd", "share")).unwrap();
+        let error = Pipeline::load(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("certainty.json: no calibration"), "{error}");
         assert_eq!(error.fault(), domain::Fault::Misconfigured);
     }
 

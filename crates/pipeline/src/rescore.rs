@@ -68,6 +68,11 @@ impl Rescoring<'_> {
             ),
             ("the networks", self.old.models() != self.new.models(), "images would have to be read by the new ones"),
             ("region", old.region != new.region, "other regions would have to be read"),
+            (
+                "review.calibration",
+                self.old.calibration().is_some() && self.new.calibration().is_none(),
+                "calibrated readings hold probabilities in place of what came before",
+            ),
         ];
         let region_said = refusals.iter().any(|refusal| refusal.starts_with("margin_sd"));
         for (name, differs, why) in others {
@@ -160,7 +165,8 @@ fn rescored(
             pipeline: record.pipeline.clone(),
             models: rescoring.new.models(),
         };
-        **reading = scoring::rescore::rescore(reading, identity, rescoring.new.rules());
+        let new = rescoring.new;
+        **reading = scoring::rescore::rescore(reading, identity, new.rules(), new.calibration());
     }
     record
 }

@@ -78,6 +78,28 @@ async fn the_rows_are_those_that_the_networks_would_have_given() {
 }
 
 #[tokio::test]
+async fn a_calibration_can_be_given_to_readings_that_had_none_and_not_taken_away() {
+    let mut study = mixed_study();
+    let (_folder, bare) = changed(&study, &[("version = \"", "version = \"7."), ("calibration =", "#")]);
+    let calibrated = std::mem::replace(&mut study.pipeline, std::sync::Arc::new(bare));
+    let lake = lake().await;
+    scored(&study, &lake).await;
+    let certain = "SELECT count(r.aac24_low) AS n, count(s.p_above_0) AS p FROM readings r JOIN segments s ON r.item_id = s.item_id";
+    assert!(sql(&lake, certain).await.contains("| 0 | 0 |"), "{}", sql(&lake, certain).await);
+    let report = run(&lake, &study.pipeline, &calibrated).await.unwrap();
+    assert_eq!((report.outcomes, report.rescored), (9, 6));
+    let bare = std::mem::replace(&mut study.pipeline, calibrated);
+    let expected = alone(&study).await;
+    let rows = format!(
+        "SELECT * EXCLUDE (scored_at) FROM readings WHERE fingerprint = '{}' ORDER BY item_id, fingerprint",
+        report.to
+    );
+    assert_eq!(sql(&lake, &rows).await, expected, "as if the calibrated pipeline had read the images");
+    let error = run(&lake, &study.pipeline, &bare).await.unwrap_err();
+    assert!(error.to_string().contains("review.calibration differs"), "{error}");
+}
+
+#[tokio::test]
 async fn what_artifacts_cannot_give_is_refused_with_the_reason() {
     let study = Study::with_spines(1);
     let lake = lake().await;

@@ -142,6 +142,7 @@ pub(crate) fn pipeline_directory() -> TempDir {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("pipeline.toml", include_str!("../../../pipelines/vfa-unet/pipeline.toml"));
     write("shape.json", &shape_model().to_json());
+    write("certainty.json", include_str!("../../../pipelines/vfa-unet/certainty.json"));
     let locate = [
         tensor("inputs", "image", "UINT8", &[1, 512, 256]),
         tensor("outputs", "heatmaps", "FP32", &[26, 128, 64]),
@@ -178,7 +179,8 @@ pub(crate) fn graded_definition(input: GradeInput) -> String {
     let whole = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
     let at = |table: &str| whole.find(table).unwrap();
     let before = if input.is_located() { &whole[..at("[segment]")] } else { &whole[..at("[locate]")] };
-    let unmarked = |line: &&str| !line.starts_with("midline") && !line.starts_with("min_plaque_mm");
+    let of_marks = ["midline", "min_plaque_mm", "calibration"];
+    let unmarked = |line: &&str| !of_marks.iter().any(|key| line.starts_with(key));
     let after: Vec<&str> = whole[at("[score]")..].lines().filter(unmarked).collect();
     let stage = format!("[grade]\nmodel = \"grade\"\ninput = \"{}\"\nthreshold = 0.5\n\n", input.name());
     format!("{before}{stage}{}\n", after.join("\n"))

@@ -23,6 +23,9 @@ pub enum ErrorKind {
     /// A file that is no forest, or trees that do not end.
     #[error("invalid forest")]
     Forest,
+    /// A file that is no calibration.
+    #[error("invalid calibration")]
+    Calibration,
     /// Scoring rules outside their written ranges.
     #[error("invalid scoring rules")]
     Rules,
@@ -42,9 +45,11 @@ impl Error {
     /// Who must act, and whether to try again.
     pub fn fault(&self) -> Fault {
         match self.kind {
-            ErrorKind::NetworkOutput | ErrorKind::ShapeModel | ErrorKind::Forest | ErrorKind::Rules => {
-                Fault::Misconfigured
-            }
+            ErrorKind::NetworkOutput
+            | ErrorKind::ShapeModel
+            | ErrorKind::Forest
+            | ErrorKind::Calibration
+            | ErrorKind::Rules => Fault::Misconfigured,
             ErrorKind::Geometry | ErrorKind::TrainingShapes => Fault::InvalidInput,
         }
     }

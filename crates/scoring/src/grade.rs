@@ -13,7 +13,7 @@ use crate::rules::ScoringRules;
 use crate::segments::{SegmentFrame, not_assessed, obstacles};
 use crate::validity::PixelState;
 use domain::grade::NotAssessable;
-use domain::reading::{QualityFlag, READING_SCHEMA_VERSION, SegmentReading, Summary};
+use domain::reading::{GRADED_SCHEMA_VERSION, QualityFlag, SegmentReading, Summary};
 use domain::{ExcludeReason, Grade, Reading, Segment, SegmentGrade};
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +144,7 @@ fn bare(
     (identity, rules): (ReadingIdentity, &ScoringRules),
 ) -> Reading {
     Reading {
-        schema_version: READING_SCHEMA_VERSION,
+        schema_version: GRADED_SCHEMA_VERSION,
         image_id: identity.image_id,
         fingerprint: identity.fingerprint,
         pipeline: identity.pipeline,
@@ -206,6 +206,7 @@ fn graded(exceeds: &[f32], obstacles: [Option<NotAssessable>; 8], threshold: f64
             length_mm: None,
             confidence: reached - passed,
             exceeds: Some(exceeds),
+            extents: None,
         }
     }))
 }

@@ -4,6 +4,7 @@
 //! "Automated scoring of aortic calcification in vertebral fracture assessment images"; the scale is Kauppila's.
 
 pub mod calcium;
+pub mod certainty;
 mod contour;
 pub mod crop;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod shape;
 pub mod validity;
 mod walls;
 
+pub use certainty::Calibration;
 pub use crop::SpineCrop;
 pub use error::{Error, ErrorKind, Result};
 pub use grade::GradeInput;

@@ -148,6 +148,7 @@ pub(crate) fn summarise_found(
         confidence,
         level_confidence,
         flag_review: needs_review(complete, flags),
+        certainty: None,
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn needs_review(complete: bool, flags: &[QualityFlag]) -> bool {
             QualityFlag::LowConfidence
                 | QualityFlag::LevelNamingUncertain
                 | QualityFlag::ImplantSuspected
+                | QualityFlag::CategoryUncertain
                 | QualityFlag::UnusualShape
         )
     };

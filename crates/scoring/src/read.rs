@@ -9,7 +9,7 @@ use crate::region::{ROWS_PER_LEVEL, Region, RegionImage};
 use crate::rules::ScoringRules;
 use crate::segments::{SegmentFrame, read_segments};
 use crate::shape::{DISC_LINES, ShapeModel};
-use domain::reading::{MEASURED_SCHEMA_VERSION, Plaque, WallLine};
+use domain::reading::{Plaque, READING_SCHEMA_VERSION, WallLine};
 use domain::{Digest, ExcludeReason, Fingerprint, ImageId, ImagePx, Point, Reading, Wall};
 
 /// Most plaques of a reading; of more, the largest are kept.
@@ -190,7 +190,7 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
     }
 
     let reading = Reading {
-        schema_version: MEASURED_SCHEMA_VERSION,
+        schema_version: READING_SCHEMA_VERSION,
         image_id: identity.image_id,
         fingerprint: identity.fingerprint,
         pipeline: identity.pipeline,
@@ -260,6 +260,10 @@ pub(crate) fn rounded(mut reading: Reading) -> Reading {
         segment.length_pct.iter_mut().for_each(|pct| round_to(pct, 1e4));
         round_to(&mut segment.confidence, 1e4);
         segment.exceeds.iter_mut().flatten().for_each(|p| round_to(p, 1e4));
+        if let Some(extents) = &mut segment.extents {
+            extents.shares.iter_mut().for_each(|share| round_to(share, 1e4));
+            round_to(&mut extents.peak, 1e4);
+        }
     }
     let summary = &mut reading.summary;
     summary.length_mm.iter_mut().for_each(|mm| round_to(mm, 1e3));

@@ -1,5 +1,6 @@
 //! A reading under other rules, from what the reading itself holds, without its networks.
 
+use crate::certainty::Calibration;
 use crate::quality::{needs_review, raise_confidence_flags};
 use crate::read::ReadingIdentity;
 use crate::rules::ScoringRules;
@@ -31,23 +32,33 @@ pub fn refusals(old: &ScoringRules, new: &ScoringRules) -> Vec<(&'static str, &'
     .collect()
 }
 
-/// The reading under rules that differ in categories and review only (see [`refusals`]).
+/// The reading under rules that differ in categories and review only (see [`refusals`]), judged by the new pipeline's calibration.
 ///
 /// Confidences are compared as the reading holds them, rounded to four decimals: one within half of 10^-4 below
 /// `flag_below_confidence` is not flagged, where the networks' own number would be.
-pub fn rescore(reading: &Reading, identity: ReadingIdentity, new: &ScoringRules) -> Reading {
+pub fn rescore(
+    reading: &Reading,
+    identity: ReadingIdentity,
+    new: &ScoringRules,
+    calibration: Option<&Calibration>,
+) -> Reading {
     let mut rescored = reading.clone();
     rescored.image_id = identity.image_id;
     rescored.fingerprint = identity.fingerprint;
     rescored.pipeline = identity.pipeline;
     rescored.models = identity.models;
-    let of_confidence =
-        |flag: &QualityFlag| matches!(flag, QualityFlag::LowConfidence | QualityFlag::LevelNamingUncertain);
+    let of_confidence = |flag: &QualityFlag| {
+        use QualityFlag::*;
+        matches!(flag, LowConfidence | LevelNamingUncertain | CategoryUncertain)
+    };
     rescored.flags.retain(|flag| !of_confidence(flag));
     let summary = &mut rescored.summary;
     raise_confidence_flags(&mut rescored.flags, summary.confidence, summary.level_confidence, new);
     summary.category = summary.aac24.category(new.categories);
     summary.flag_review = needs_review(summary.aac24.total.is_some(), &rescored.flags);
+    if let Some(calibration) = calibration {
+        calibration.judge(&mut rescored, new);
+    }
     rescored
 }
 

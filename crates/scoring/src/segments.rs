@@ -6,7 +6,7 @@ use crate::rules::ScoringRules;
 use crate::shape::AortaEstimate;
 use crate::validity::PixelState;
 use domain::grade::NotAssessable;
-use domain::reading::SegmentReading;
+use domain::reading::{EXTENT_THRESHOLDS, Extents, SegmentReading};
 use domain::{Corner, Extent, ImagePx, Point, RegionPx, Segment, SegmentGrade, TieRule, Wall};
 use std::ops::Range;
 
@@ -159,6 +159,7 @@ pub(crate) fn not_assessed(segment: Segment, reason: NotAssessable, rows: usize)
         length_mm: None,
         confidence: 0.0,
         exceeds: None,
+        extents: None,
     }
 }
 
@@ -187,6 +188,16 @@ fn grade_segment(
         length_mm: frame.lengths.true_mm(segment.wall, calcified.into_iter()),
         confidence: grade_certainty(&peaks, rules.rule, rules.threshold),
         exceeds: None,
+        extents: Some(extents(&peaks)),
+    }
+}
+
+fn extents(row_peaks: &[f64]) -> Extents {
+    // Probabilities are single precision: a threshold that is not must not fall beyond its own rounding.
+    let reached = |t: f64| row_peaks.iter().filter(|p| **p >= f64::from(t as f32)).count();
+    Extents {
+        shares: EXTENT_THRESHOLDS.map(|t| reached(t) as f64 / row_peaks.len().max(1) as f64),
+        peak: row_peaks.iter().fold(0.0f64, |peak, p| peak.max(*p)).min(1.0),
     }
 }
 

@@ -36,12 +36,19 @@ def main():
     read = np.clip(truth + random.choice([-1, 0, 0, 0, 0, 1], size=(n, 8)), 0, 3)
     confidence = np.round(np.where(read == truth, random.beta(6, 2, size=(n, 8)), random.beta(3, 3, size=(n, 8))), 6)
     whole = np.round(confidence.min(axis=1), 6)
+    # what a calibrated pipeline adds; drawn last, so that the numbers above stay
+    exceeds = np.round(np.sort(np.clip((truth[..., None] - [0.5, 1.5, 2.5]) / 2 + random.normal(0.5, 0.3, (n, 8, 3)), 0, 1))[..., ::-1], 4)
+    m = read.sum(axis=1)
+    ends = np.stack([np.clip(m - random.integers(0, 4, n), 0, 24), np.clip(m + random.integers(0, 4, n), 0, 24)], axis=1)
+    doubt = np.round(random.beta(1, 4, n) + 0.2 * (np.digitize(m, CUTS) != np.digitize(truth.sum(axis=1), CUTS)), 4).clip(0, 1)
     case = {
         "made_by": {"seed": seed, "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__,
                     "sklearn": sklearn.__version__, "statsmodels": statsmodels.__version__},
         "truth": truth.tolist(), "read": read.tolist(), "confidence": confidence.tolist(), "image_confidence": whole.tolist(),
         "flagged": (whole < 0.4).tolist(),
+        "exceeds": exceeds.tolist(), "interval": ends.tolist(), "doubt": doubt.tolist(),
         "expected": expected(truth, read, confidence, whole),
+        "calibrated": calibrated(truth, read, exceeds, ends, doubt),
     }
     print(json.dumps(case))
 
@@ -114,6 +121,21 @@ def ece(right, confidence):
     bins = np.minimum((confidence * 10).astype(int), 9).ravel()
     right, confidence = right.ravel(), confidence.ravel()
     return sum(abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in range(10) if (bins == b).any())
+
+
+def calibrated(truth, read, exceeds, ends, doubt):
+    t, m = truth.sum(axis=1), read.sum(axis=1)
+    covered, width = (ends[:, 0] <= t) & (t <= ends[:, 1]), ends[:, 1] - ends[:, 0]
+    bands = [(t >= low) & (t <= high) for low, high in [(0, 24), (0, 0), (1, 1), (2, 5), (6, 11), (12, 24)]]
+    apart = np.abs(np.digitize(t, CUTS) - np.digitize(m, CUTS))
+    fifth = np.zeros(len(t), bool)
+    fifth[np.argsort(-doubt, kind="stable")[:-(-len(t) * 20 // 100)]] = True
+    return {
+        "exceeds_ece": [float(ece(truth > k, exceeds[..., k])) for k in range(3)],
+        "coverage": [[float(covered[band].mean()), float(width[band].mean())] for band in bands],
+        "abstention": abstention(np.abs(m - t), apart, 1 - doubt),
+        "fifth": [float(fifth.mean()), float(fifth[apart > 0].mean())],
+    }
 
 
 def abstention(difference, apart, whole):

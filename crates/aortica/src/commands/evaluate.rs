@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// Artifacts that are fetched at once.
-const ARTIFACTS_AT_ONCE: usize = 16;
+pub(super) const ARTIFACTS_AT_ONCE: usize = 16;
 
 pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     let path = args.key.clone().unwrap_or_else(|| settings.key_path(&args.lake.lake));
@@ -130,17 +130,17 @@ fn drawn(
 }
 
 /// A row of `readings`, of which the artifact tells the rest.
-struct Wanted {
-    sop: String,
-    status: String,
+pub(super) struct Wanted {
+    pub sop: String,
+    pub status: String,
     reason: String,
     image: Option<String>,
-    fingerprint: String,
-    pipeline: String,
+    pub fingerprint: String,
+    pub pipeline: String,
 }
 
-/// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact.
-async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
+/// The rows of a lake that name an instance.
+pub(super) async fn wanted(lake: &Lake) -> anyhow::Result<Vec<Wanted>> {
     let session = lake.session(SessionOptions::default()).await?;
     let batches = session
         .collect(
@@ -169,6 +169,12 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
             });
         }
     }
+    Ok(wanted)
+}
+
+/// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact.
+async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
+    let wanted = wanted(lake).await?;
     let images = wanted
         .iter()
         .filter_map(|row| {
@@ -208,7 +214,8 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
     Ok(Read { methods, images })
 }
 
-async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::Result<Outcome> {
+/// What became of an image, with its reading from the artifact.
+pub(super) async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::Result<Outcome> {
     Ok(match wanted.status.as_str() {
         "scored" => {
             let image = wanted.image.as_deref().and_then(ImageId::parse);

@@ -1,5 +1,6 @@
 //! One file per subcommand, or per few that share their wiring.
 
+pub mod calibration;
 pub mod codebook;
 pub mod config;
 pub mod distributed;

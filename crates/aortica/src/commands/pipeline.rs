@@ -62,6 +62,7 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
         "forest": pipeline.forest().map(|forest| json!({"trees": forest.size().0, "nodes": forest.size().1})),
         "shape_model": pipeline.shape().map(|shape| json!({"shapes": shape.n_shapes(), "modes": shape.n_modes(),
             "variance_share": shape.variance_share()})),
+        "calibration": pipeline.calibration(),
     });
     if as_json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
@@ -86,6 +87,12 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     }
     if let Some(shape) = pipeline.shape() {
         println!("shape model         {} shapes, {} modes", shape.n_shapes(), shape.n_modes());
+    }
+    if let Some(calibration) = pipeline.calibration() {
+        let (readings, from) = (calibration.n_readings, calibration.flag_from);
+        println!(
+            "calibration         on {readings} readings; review where the category is wrong with {from:.4} or more"
+        );
     }
     println!("folder              {}\n", pipeline.directory().display());
     print!("{}", toml::to_string_pretty(definition)?);

@@ -16,7 +16,7 @@ mod table;
 mod tests;
 mod totals;
 
-pub use certainty::{Abstained, Certainty, ReliabilityBin, ReviewFlag};
+pub use certainty::{Abstained, Certainty, Coverage, IntervalCoverage, ReliabilityBin, ReviewFlag};
 pub use hazards::{Hazards, OutcomeRow};
 pub use localisation::Localisation;
 pub use masks::MaskAgreement;

@@ -2,6 +2,7 @@
 
 use crate::metrics::mean;
 use domain::grade::Aac24;
+use domain::reading::SegmentReading;
 use domain::{ImagePx, Landmark, Outcome, Point, Segment, SegmentGrade};
 use serde::Serialize;
 
@@ -47,6 +48,10 @@ pub struct ReadRow {
     pub confidence: f64,
     /// Whether a person is asked to look.
     pub flag_review: bool,
+    /// Ends of the 95 % interval for the total; `None` where the method gives none.
+    pub interval: Option<[u8; 2]>,
+    /// Probability that the category is wrong, 0..1; `None` where the method gives none.
+    pub category_error: Option<f64>,
 }
 
 /// A grade and how sure the method is of it.
@@ -55,6 +60,8 @@ pub struct ReadSegment {
     pub grade: SegmentGrade,
     /// 0..1.
     pub confidence: f64,
+    /// Probabilities that the grade is above 0, 1 and 2; `None` where the method gives none.
+    pub exceeds: Option<[f64; 3]>,
 }
 
 /// Status of an image in the ledger.
@@ -75,14 +82,15 @@ impl ReadRow {
             Outcome::Failed { .. } => Status::Failed,
         };
         let Outcome::Scored { reading } = outcome else { return Some(ReadRow::unscored(sop_id, status)) };
-        let segments: Vec<ReadSegment> =
-            reading.segments.iter().map(|s| ReadSegment { grade: s.grade, confidence: s.confidence }).collect();
+        let segment = |s: &SegmentReading| ReadSegment { grade: s.grade, confidence: s.confidence, exceeds: s.exceeds };
+        let segments: Vec<ReadSegment> = reading.segments.iter().map(segment).collect();
         let mut outlines: Outlines = [Vec::new(), Vec::new()];
         for plaque in &reading.plaques {
             outlines[plaque.wall.index()].push(plaque.contour.clone());
         }
         // A network that grades by itself says nothing of places: it has no overlap, rather than none with the plaque.
-        let is_marked = reading.segments.iter().all(|segment| segment.exceeds.is_none());
+        let is_marked = reading.segments.iter().all(|segment| segment.exceeds.is_none() || segment.rows > 0);
+        let certainty = reading.summary.certainty.as_ref();
         Some(ReadRow {
             sop_id,
             status,
@@ -91,6 +99,8 @@ impl ReadRow {
             outlines: is_marked.then_some(outlines),
             confidence: reading.summary.confidence,
             flag_review: reading.summary.flag_review,
+            interval: certainty.map(|of| [of.total_low, of.total_high]),
+            category_error: certainty.zip(reading.summary.category).and_then(|(of, read)| of.category_error(read)),
         })
     }
 
@@ -104,6 +114,8 @@ impl ReadRow {
             outlines: Some([Vec::new(), Vec::new()]),
             confidence: 0.0,
             flag_review: false,
+            interval: None,
+            category_error: None,
         }
     }
 

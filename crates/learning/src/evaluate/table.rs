@@ -154,10 +154,28 @@ fn method_lines() -> Vec<Line<Method>> {
     }
     found.extend([
         line("calibration error of segments", |m: &Method| number(m.all.certainty.expected_calibration_error, 3)),
+        line("  P(above 0), P(above 1), P(above 2)", |m: &Method| {
+            m.all.certainty.exceeds_calibration_error.map(|error| number(error, 3)).join(" ")
+        }),
+        interval_line("95 % interval holds the total %", None),
+        interval_line("  true total 0", Some(0)),
+        interval_line("  true total 1", Some(1)),
+        interval_line("  true total 2-5", Some(2)),
+        interval_line("  true total 6-11", Some(3)),
+        interval_line("  true total 12-24", Some(4)),
+        line("  mean width, points", |m: &Method| {
+            number(m.all.certainty.interval.as_ref().and_then(|of| of.all.mean_width), 2)
+        }),
         line("flagged for review %", |m: &Method| interval(&m.all.certainty.flag.flagged, 100.0, 1)),
         line("  category errors found %", |m: &Method| interval(&m.all.certainty.flag.category_errors_found, 100.0, 1)),
         line("  low for high or reverse found %", |m: &Method| {
             interval(&m.all.certainty.flag.low_high_found, 100.0, 1)
+        }),
+        line("most doubtful 20 %: errors found %", |m: &Method| {
+            interval(&m.all.certainty.most_doubtful_fifth.category_errors_found, 100.0, 1)
+        }),
+        line("  low for high or reverse found %", |m: &Method| {
+            interval(&m.all.certainty.most_doubtful_fifth.low_high_found, 100.0, 1)
         }),
         line("ICC(2,1) with the first reader", |m: &Method| {
             m.readers.as_ref().map_or("-".into(), |r| interval(&r.totals.icc_2_1, 1.0, 3))
@@ -180,6 +198,20 @@ fn method_lines() -> Vec<Line<Method>> {
         found.push(line(&format!("hazard ratio, {category}, read"), move |m: &Method| of(m, |h| &h.model)));
     }
     found
+}
+
+/// Coverage of all images, or of a band of the true total with its mean width.
+fn interval_line(name: &str, band: Option<usize>) -> Line<Method> {
+    line(name, move |m: &Method| {
+        let Some(of) = &m.all.certainty.interval else { return "-".into() };
+        match band.map(|place| &of.by_band[place]) {
+            None => interval(&of.all.covered, 100.0, 1),
+            Some(band) => {
+                let covered = number(band.covered.estimate.map(|share| 100.0 * share), 1);
+                format!("{covered} (width {})", number(band.mean_width, 2))
+            }
+        }
+    })
 }
 
 fn group_lines() -> Vec<Line<Agreement>> {

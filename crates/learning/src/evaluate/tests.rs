@@ -36,7 +36,11 @@ fn truth(id: &str, grades: [u8; 8]) -> TruthRow {
 fn scored(id: &str, grades: [Option<u8>; 8], shift: f64) -> ReadRow {
     ReadRow {
         corners: corners(shift).iter().enumerate().map(|(c, p)| (Landmark::from_channel(c), p.unwrap())).collect(),
-        segments: Some(segments_of(grades, NotAssessable::Masked).map(|grade| ReadSegment { grade, confidence: 0.9 })),
+        segments: Some(segments_of(grades, NotAssessable::Masked).map(|grade| ReadSegment {
+            grade,
+            confidence: 0.9,
+            exceeds: None,
+        })),
         confidence: 0.9,
         ..ReadRow::unscored(id.into(), Status::Scored)
     }
@@ -151,6 +155,44 @@ fn certainty_is_measured_by_what_is_right() {
     let accuracy: Vec<Option<f64>> = certainty.abstention.iter().map(|a| a.category_accuracy.estimate).collect();
     assert!(close(accuracy[0], 0.5) && close(accuracy[1], 2.0 / 3.0), "one of four goes at 5 %: {accuracy:?}");
     assert!(close(accuracy[6], 0.5), "a and d are left");
+}
+
+#[test]
+fn intervals_and_doubts_are_judged_by_the_true_total() {
+    let truths = [truth("a", [0; 8]), truth("b", [1, 0, 0, 0, 0, 0, 0, 0]), truth("c", [3; 8]), truth("d", [3; 8])];
+    let said = |id: &str, grade: u8, interval: [u8; 2], doubt: f64, exceeds: [f64; 3]| {
+        let mut row = scored(id, [Some(grade); 8], 0.0);
+        row.segments = row.segments.map(|all| all.map(|s| ReadSegment { exceeds: Some(exceeds), ..s }));
+        ReadRow { interval: Some(interval), category_error: Some(doubt), ..row }
+    };
+    let result = judged(
+        &truths,
+        &[
+            said("a", 0, [0, 0], 0.1, [0.05, 0.0, 0.0]),
+            said("b", 1, [6, 9], 0.2, [0.15, 0.0, 0.0]),
+            said("c", 3, [20, 24], 0.3, [0.95, 0.95, 0.95]),
+            said("d", 0, [0, 23], 0.4, [0.95, 0.95, 0.95]),
+        ],
+    );
+    let certainty = &result.methods[0].all.certainty;
+    let interval = certainty.interval.as_ref().unwrap();
+    assert!(close(interval.all.covered.estimate, 0.5) && close(interval.all.mean_width, 30.0 / 4.0));
+    let bands: Vec<(&str, Option<f64>, Option<f64>)> =
+        interval.by_band.iter().map(|band| (band.of.as_str(), band.covered.estimate, band.mean_width)).collect();
+    let none = |name| (name, None, None);
+    let some = |name, covered, width| (name, Some(covered), Some(width));
+    let expected = [some("0", 1.0, 0.0), some("1", 0.0, 3.0), none("2-5"), none("6-11"), some("12-24", 0.5, 13.5)];
+    assert_eq!(bands, expected);
+    // none of 8 at .05; 1 of 8 at .15; all 16 at .95
+    let error = (8.0 * 0.05 + 8.0 * (0.15 - 0.125) + 16.0 * 0.05) / 32.0;
+    assert!(close(certainty.exceeds_calibration_error[0], error), "{certainty:?}");
+    // b is read as 8 (high) for 1, d as 0 for 24; one of four goes at 20 %: d
+    assert!(close(certainty.most_doubtful_fifth.category_errors_found.estimate, 0.5));
+    assert!(close(certainty.abstention[6].category_accuracy.estimate, 0.5), "a and b are left");
+    let table = result.table();
+    let line =
+        |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().last().unwrap();
+    assert_eq!((line("  mean width, points"), line("  true total 12-24")), ("7.50", "13.50)"));
 }
 
 #[test]

@@ -116,6 +116,7 @@ pub(super) fn of_scoring(error: scoring::Error) -> Stop {
         }
         scoring::ErrorKind::ShapeModel
         | scoring::ErrorKind::Forest
+        | scoring::ErrorKind::Calibration
         | scoring::ErrorKind::Rules
         | scoring::ErrorKind::Geometry
         | scoring::ErrorKind::TrainingShapes => {

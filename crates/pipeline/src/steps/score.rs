@@ -18,7 +18,11 @@ pub(crate) async fn score(steps: &Steps, item: &Item, mut marked: MarkedRegion) 
             probabilities: &probabilities,
             picture: &marked.picture,
         };
-        scoring::read::score(&evidence, identity, pipeline.rules()).map_err(of_scoring)
+        let mut reading = scoring::read::score(&evidence, identity, pipeline.rules()).map_err(of_scoring)?;
+        if let Some(calibration) = pipeline.calibration() {
+            calibration.judge(&mut reading, pipeline.rules());
+        }
+        Ok(reading)
     };
     with_overlay(steps, item, radiograph, read).await
 }
