@@ -253,7 +253,7 @@ fn a_method_that_reads_as_truth_finds_its_hazard_ratios_and_one_that_halves_find
     let outcomes: Vec<OutcomeRow> = (0..90u64)
         .map(|i| OutcomeRow {
             participant: i,
-            years: 9.0 - 2.0 * (i % 3) as f64 + 0.05 * (i % 17) as f64,
+            years: 9.0 - 0.8 * (i % 3) as f64 + 0.25 * (i % 17) as f64,
             event: i % 5 != 0,
             age: 60.0 + (i * 7 % 20) as f64,
             smoker: i % 4 == 0,
