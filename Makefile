@@ -84,6 +84,8 @@ smoke: runtime ## the mission in one thin slice: RabbitMQ, S3, submit, worker, i
 
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove
+	AORTICA_SIMULATION_SEEDS=20000 AORTICA_SIMULATION_RECORD=$(CURDIR)/tests/prove/simulation.json \
+	  $(CARGO) test --locked --workspace --lib simulation::as_asked -- --ignored
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
 	$(CARGO) build --locked -p inference --example load

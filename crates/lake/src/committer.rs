@@ -20,6 +20,7 @@ use crate::keys::{KeyIndex, hashes, key_columns, key_hash};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
 use crate::record::{Cell, Refusal, Row, batch, check, instance_row, position, result_row};
+use crate::rehearsal::CrashPoint;
 use crate::table::{ActiveFile, Attempt, LakeTable, stats, write_schema};
 use crate::tolerance::differences;
 use arrow::array::RecordBatch;
@@ -115,7 +116,8 @@ impl Committer {
         Ok(report)
     }
 
-    /// Deletes files that compaction replaced more than seven days ago. Returns how many.
+    /// Deletes files that compaction replaced, or that a committer left behind when it died, more than seven days ago.
+    /// Returns how many.
     pub async fn sweep(&mut self) -> Result<usize> {
         Ok(self.results.table.sweep().await? + self.instances.table.sweep().await?)
     }
@@ -152,9 +154,11 @@ impl Committer {
                     Written::put(&folder.table, folded.rows.clone()).await?
                 }
             };
+            folder.table.reached(CrashPoint::FILE_WRITTEN).await;
             let bounds = file.stats(table);
             match folder.table.append(file.active.clone(), bounds).await? {
                 Attempt::Landed => {
+                    folder.table.reached(CrashPoint::COMMITTED).await;
                     let mut keys = Vec::with_capacity(file.rows.len());
                     hashes(table, &file.batch, &mut keys)?;
                     folder.index.insert(&file.active, keys);

@@ -6,6 +6,7 @@
 use crate::datafile::{self, StreamedFile};
 use crate::error::Result;
 use crate::keys::{KeyIndex, hashes};
+use crate::rehearsal::CrashPoint;
 use crate::table::{ActiveFile, Attempt, LakeTable, stats, write_schema};
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
@@ -42,6 +43,7 @@ pub(crate) async fn compact(table: &mut LakeTable, index: &mut KeyIndex) -> Resu
     let mut replaced = 0;
     while let Some(old) = pick(table.files()?.into_values()) {
         let (new, keys) = merge(table, &old).await?;
+        table.reached(CrashPoint::FILES_MERGED).await;
         let numbers = stats(new.rows as usize, &[]);
         match table.replace(&old, new.clone(), numbers).await? {
             Attempt::Landed => {

@@ -199,7 +199,7 @@ impl ItemManifests {
     async fn marker(&self, submission: &str) -> Result<Option<Submission>> {
         let path = self.paths.submission(submission);
         let bytes = match self.location.store.get(&path).await {
-            Ok(object) => object.bytes().await.map_err(Error::store("reading a submission"))?,
+            Ok(object) => datafile::whole(object).await.map_err(Error::store("reading a submission"))?,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(Error::Store { what: "reading a submission", source }),
         };
@@ -215,7 +215,7 @@ impl ItemManifests {
 
     /// Sorts the list into memory, or into runs in the store.
     async fn sort<E: From<Error>>(&self, items: impl Stream<Item = Result<Item, E>>) -> Result<Sorted, E> {
-        let token = uuid::Uuid::new_v4().simple().to_string();
+        let token = self.location.rehearsed.token();
         let mut items = std::pin::pin!(items);
         let mut runs: Vec<ActiveFile> = Vec::new();
         let mut run: Vec<Item> = Vec::new();

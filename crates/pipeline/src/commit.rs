@@ -2,12 +2,14 @@
 //! nobody could do: a dead letter becomes a failed row, so that pending always ends.
 
 use crate::batches::{self, BatchLimits, gather};
+use crate::crash;
 use crate::error::{ErrorKind, Result};
 use crate::job::{Job, Message};
 use crate::metrics::Metrics;
 use crate::queue::topology::Lane;
 use crate::queue::{Broker, Delivery, Odd, Queue, Received, Receiver};
 use crate::steps::NowUs;
+use crate::time::{self, Instant, sleep, timeout};
 use domain::record::RECORD_SCHEMA_VERSION;
 use domain::{FailReason, InstanceFacts, Outcome, OutcomeRecord};
 use lake::{Committer, Lake, Refusal};
@@ -15,9 +17,11 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// When a committer first looks for files that are no part of the tables any more, and how often after that.
+const SWEEP_AFTER: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Dead letters in hand at once.
 const DEAD_AHEAD: u16 = 64;
 /// Why a job is among the dead that the broker itself put there.
@@ -63,14 +67,17 @@ pub async fn commit(
 ) -> Result<CommitterReport> {
     let leave = cancel.child_token();
     let rows = u16::try_from(options.batch.rows).unwrap_or(u16::MAX);
+    // before anything is taken: each start that failed with records in hand would count as a delivery in vain, and a store
+    // that is away for some minutes would make dead letters of good records
+    let committer = lake.committer().await?;
     // twice the batch, so that the next one gathers while one is committed
     let records: Queue<OutcomeRecord> = Queue::new(broker.clone(), Lane::Records);
     let records = records.consume(rows.saturating_mul(2)).await?;
     let dead: Queue<Job> = Queue::new(broker.clone(), Lane::JobsDead);
     let dead = dead.consume(DEAD_AHEAD).await?;
-    let committer = lake.committer().await?;
     let (send, receive) = mpsc::channel(usize::from(rows) * 2);
-    let fold = Fold { lake, committer, broker, options, leave: &leave, report: CommitterReport::default() };
+    let sweep_due = time::now() + SWEEP_AFTER;
+    let fold = Fold { lake, committer, broker, options, leave: &leave, sweep_due, report: CommitterReport::default() };
     let now_us = options.now_us.clone();
     let from_dead = move |job: Job, delivery: &Delivery| failed_record(job, delivery, now_us());
     let (records, dead, report) = futures::try_join!(
@@ -143,6 +150,7 @@ struct Fold<'a> {
     broker: Arc<dyn Broker>,
     options: &'a CommitOptions,
     leave: &'a CancellationToken,
+    sweep_due: Instant,
     report: CommitterReport,
 }
 
@@ -165,6 +173,7 @@ impl Fold<'_> {
             let Some(first) = first else { break };
             let batch = gather(first, &mut from, self.options.batch).await;
             let added = self.fold(batch).await?;
+            self.sweep().await;
             // counting goes through the whole ledger, so that it waits until the end seems near
             missing = match missing.map(|m| m.saturating_sub(added)) {
                 Some(0) => self.missing().await?,
@@ -180,6 +189,19 @@ impl Fold<'_> {
         let Some(submission) = &self.options.until_complete else { return Ok(None) };
         let submission = self.lake.items().submission(submission).await?;
         Ok(Some(self.lake.open_items(&submission, &[]).await?.len()))
+    }
+
+    /// Once a day takes away what compaction replaced and what committers that died left behind.
+    async fn sweep(&mut self) {
+        if time::now() < self.sweep_due {
+            return;
+        }
+        self.sweep_due = time::now() + SWEEP_EVERY;
+        match self.committer.sweep().await {
+            Ok(files) => tracing::info!(files, "files that are no part of the tables any more were deleted"),
+            // no harm to any row; the next day has another try
+            Err(error) => tracing::warn!("files that are no part of the tables any more could not be deleted: {error}"),
+        }
     }
 
     /// Commits a batch, then settles its messages. Returns how many items got a row.
@@ -207,6 +229,7 @@ impl Fold<'_> {
             return Ok(0);
         }
         let done = batches::commit(&mut self.committer, records, &self.options.metrics).await?;
+        self.lake.location().rehearsed.reached(crash::BATCH_COMMITTED).await;
         self.report.commits += 1;
         self.report.records += deliveries.len() as u64;
         self.report.results_added += done.results_added as u64;

@@ -9,10 +9,11 @@
 //! | misconfigured | the same: a permission or a service that a person mends within that time costs no image its row |
 //! | bug | dead letter at once; the committer writes failed(internal) |
 //! | invalid input | failed(internal), acknowledged: an address that is none |
-//! | the process dies | comes again; after four deliveries a dead letter; the committer writes failed(crash_loop) |
+//! | the process dies | comes again and is read alone (see `turns`); after four deliveries a dead letter; the committer writes failed(crash_loop) |
 //!
 //! A worker that fails many jobs in a row ends with the fault, so that its supervisor sees it.
 
+use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::metrics::JobFate;
@@ -20,6 +21,8 @@ use crate::queue::topology::Lane;
 use crate::queue::{Broker, Delivery, Odd, Queue, Received};
 use crate::run::chain;
 use crate::steps::{Errand, Steps};
+use crate::time;
+use crate::turns::Turns;
 use domain::{FailReason, Fault, OutcomeRecord};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -80,17 +83,34 @@ pub async fn work(
     let prefetch = options.prefetch.clamp(1, 1000);
     let mut receiver = jobs.consume(prefetch).await?;
     let mut in_hand = FuturesUnordered::new();
+    let mut turns = Turns::default();
     let mut report = WorkReport::default();
     let mut in_a_row = 0;
     loop {
+        while let Some((job, delivery)) = turns.together() {
+            in_hand.push(worker.handle(job, delivery).boxed());
+        }
+        let room = in_hand.len() + turns.waiting() < usize::from(prefetch);
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
-            Some(done) = in_hand.next() => worker.note(done, &mut report, &mut in_a_row)?,
-            received = receiver.next(), if in_hand.len() < usize::from(prefetch) => match received? {
-                Received::Message { message, delivery } => in_hand.push(worker.handle(message, delivery).boxed()),
+            Some(done) = in_hand.next() => {
+                worker.note(done, &mut report, &mut in_a_row)?;
+                if in_hand.is_empty() {
+                    turns.idle();
+                }
+            }
+            received = receiver.next(), if room => match received? {
+                Received::Message { message, delivery } => {
+                    turns.take_in(delivery.deliveries_before, (message, delivery));
+                }
                 Received::Odd(odd) => in_hand.push(worker.put_aside(odd).boxed()),
             },
+            () = time::sleep(turns.quiet_before_alone()), if in_hand.is_empty() && turns.some_returned() => {
+                if let Some((job, delivery)) = turns.alone() {
+                    in_hand.push(worker.handle(job, delivery).boxed());
+                }
+            }
         }
     }
     receiver.stop().await?;
@@ -100,11 +120,11 @@ pub async fn work(
         }
         Ok::<(), Error>(())
     };
-    match tokio::time::timeout(options.grace, finishing).await {
+    match time::timeout(options.grace, finishing).await {
         Ok(finished) => finished?,
         Err(_) => tracing::info!("leaving; jobs that are not done go back to the queue"),
     }
-    report.given_back = in_hand.len() as u64;
+    report.given_back = (in_hand.len() + turns.waiting()) as u64;
     for _ in 0..report.given_back {
         steps.metrics().job(JobFate::GivenBack);
     }
@@ -171,7 +191,7 @@ impl Worker<'_> {
                         return self.wait(delivery, error.fault().name(), Some(error)).await;
                     }
                     Fault::Bug => {
-                        delivery.move_to(self.broker.as_ref(), Lane::JobsDead, error.fault().name()).await?;
+                        self.put_on(delivery, Lane::JobsDead, error.fault().name()).await?;
                         return Ok(Done { fate: JobFate::DeadLettered, fault: Some(error) });
                     }
                     Fault::InvalidInput => match self.steps.give_up(&job.item, errand, FailReason::Internal).await {
@@ -191,8 +211,16 @@ impl Worker<'_> {
             }
             published => published?,
         }
+        self.steps.reached(crash::BEFORE_ACKNOWLEDGE).await;
         delivery.receipt.acknowledge().await?;
         Ok(Done { fate: JobFate::Acknowledged, fault })
+    }
+
+    /// Moves a job to another lane; what dies in between leaves it on both, and so read twice rather than lost.
+    async fn put_on(&self, delivery: Delivery, lane: Lane, reason: &str) -> Result<()> {
+        delivery.copy_to(self.broker.as_ref(), lane, reason).await?;
+        self.steps.reached(crash::MOVED).await;
+        delivery.receipt.acknowledge().await
     }
 
     /// Lets a job wait for its next try, or gives it up when it has waited enough.
@@ -201,18 +229,21 @@ impl Worker<'_> {
             Some(lane) => (lane, JobFate::Retried),
             None => (Lane::JobsDead, JobFate::DeadLettered),
         };
-        delivery.move_to(self.broker.as_ref(), lane, reason).await?;
+        self.put_on(delivery, lane, reason).await?;
         Ok(Done { fate, fault })
     }
 
     async fn publish(&self, record: &OutcomeRecord) -> Result<()> {
-        let give_up = tokio::time::Instant::now() + FULL_WITHIN;
+        let give_up = time::now() + FULL_WITHIN;
         loop {
             match self.records.publish(record).await {
-                Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
-                    tokio::time::sleep(FULL_WAIT).await;
+                Err(error) if error.kind() == ErrorKind::QueueFull && time::now() < give_up => {
+                    time::sleep(FULL_WAIT).await;
                 }
-                done => return done,
+                done => {
+                    self.steps.reached(crash::PUBLISHED).await;
+                    return done;
+                }
             }
         }
     }
