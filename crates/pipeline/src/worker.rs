@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 /// So many jobs in a row that we could not do: it is not the images.
 const FAILURES_IN_A_ROW: u32 = 32;
-/// A full record queue is given so long to make room.
+/// A full queue is given so long to make room.
 const FULL_WITHIN: Duration = Duration::from_secs(300);
 const FULL_WAIT: Duration = Duration::from_secs(2);
 
@@ -218,7 +218,7 @@ impl Worker<'_> {
 
     /// Moves a job to another lane; what dies in between leaves it on both, and so read twice rather than lost.
     async fn put_on(&self, delivery: Delivery, lane: Lane, reason: &str) -> Result<()> {
-        delivery.copy_to(self.broker.as_ref(), lane, reason).await?;
+        when_there_is_room(|| delivery.copy_to(self.broker.as_ref(), lane, reason)).await?;
         self.steps.reached(crash::MOVED).await;
         delivery.receipt.acknowledge().await
     }
@@ -234,17 +234,22 @@ impl Worker<'_> {
     }
 
     async fn publish(&self, record: &OutcomeRecord) -> Result<()> {
-        let give_up = time::now() + FULL_WITHIN;
-        loop {
-            match self.records.publish(record).await {
-                Err(error) if error.kind() == ErrorKind::QueueFull && time::now() < give_up => {
-                    time::sleep(FULL_WAIT).await;
-                }
-                done => {
-                    self.steps.reached(crash::PUBLISHED).await;
-                    return done;
-                }
+        when_there_is_room(|| self.records.publish(record)).await?;
+        self.steps.reached(crash::PUBLISHED).await;
+        Ok(())
+    }
+}
+
+/// Publishes as soon as a full queue has room, for a while. To end instead would give back all that is in hand, each time as
+/// one more delivery in vain.
+async fn when_there_is_room<P: Future<Output = Result<()>>>(publish: impl Fn() -> P) -> Result<()> {
+    let give_up = time::now() + FULL_WITHIN;
+    loop {
+        match publish().await {
+            Err(error) if error.kind() == ErrorKind::QueueFull && time::now() < give_up => {
+                time::sleep(FULL_WAIT).await;
             }
+            done => return done,
         }
     }
 }
