@@ -155,9 +155,12 @@ struct State {
     deaths_of_workers: u32,
     deaths_of_committers: u32,
     deaths_by_killer: u32,
-    tokens: u64,
+    /// Names given to files, by role, so that they do not depend on whose threads are faster.
+    tokens: [u64; ROLES_MAX],
     /// Work on threads that a role waits for.
     at_work: [u32; ROLES_MAX],
+    /// Of these, such whose threads wait for a pause of ours.
+    paused: [u32; ROLES_MAX],
 }
 
 /// The one who decides.
@@ -300,9 +303,10 @@ impl Fate {
         let until_ms = (self.now_ms() + wait_ms).next_multiple_of(cycle) + own;
         self.note(format_args!("{what}"));
         // where the table library asks for it, its threads wait for us, and not we for them
-        let at_work = std::mem::take(&mut self.state().at_work[role.number]);
+        let within_work = u32::from(self.state().at_work[role.number] > 0);
+        self.state().paused[role.number] += within_work;
         sleep_until(self.clock.at(until_ms)).await;
-        self.state().at_work[role.number] = at_work;
+        self.state().paused[role.number] -= within_work;
     }
 
     /// What ends a life of a role before its time.
@@ -310,7 +314,7 @@ impl Fate {
         let life = Arc::new(Notify::new());
         let mut state = self.state();
         state.lives[role.number] = life.clone();
-        state.at_work[role.number] = 0;
+        (state.at_work[role.number], state.paused[role.number]) = (0, 0);
         life
     }
 
@@ -328,7 +332,8 @@ impl Fate {
 
     /// Whether threads work, so that the clock must stand still.
     pub fn somebody_works(&self) -> bool {
-        self.state().at_work.iter().any(|work| *work > 0)
+        let state = self.state();
+        std::iter::zip(&state.at_work, &state.paused).any(|(work, paused)| work > paused)
     }
 
     pub fn hits(&self) -> Hits {
@@ -366,9 +371,10 @@ impl Rehearsal for Fate {
     }
 
     fn token(&self) -> String {
-        let mut state = self.state();
-        state.tokens += 1;
-        format!("{:06}", state.tokens)
+        let number = role().map_or(ROLES_MAX - 1, |role| role.number);
+        let given = &mut self.state().tokens[number];
+        *given += 1;
+        format!("{number:02}-{given:05}")
     }
 
     fn work_begins(&self) {
