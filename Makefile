@@ -111,6 +111,8 @@ clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a ser
 
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove
+	AORTICA_SIMULATION_SEEDS=20000 AORTICA_SIMULATION_RECORD=$(CURDIR)/tests/prove/simulation.json \
+	  $(CARGO) test --locked --workspace --lib simulation::as_asked -- --ignored
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
 	python3 tests/prove/faults.py --aortica $(RELEASE) --record tests/prove/faults.json

@@ -5,10 +5,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt, PutPayload};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use parquet::arrow::{ArrowWriter, AsyncArrowWriter, ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -63,6 +63,21 @@ pub(crate) async fn put(store: &dyn ObjectStore, path: &Path, bytes: Bytes) -> R
     Ok(size)
 }
 
+/// The bytes of an answer, as many as it announced. What ends early is the store's fault and may be asked for again; taken
+/// for the object, it would be one that cannot be read, which is nobody's to mend.
+pub(crate) async fn whole(answer: GetResult) -> object_store::Result<Bytes> {
+    let announced = answer.range.clone();
+    as_long_as(&announced, answer.bytes().await?)
+}
+
+fn as_long_as(range: &Range<u64>, bytes: Bytes) -> object_store::Result<Bytes> {
+    if bytes.len() as u64 == range.end - range.start {
+        return Ok(bytes);
+    }
+    let source = "the answer ended early".to_owned().into();
+    Err(object_store::Error::Generic { store: "lake", source })
+}
+
 /// Writes batches as they come; at most one row group and one part of an upload are held.
 pub(crate) struct StreamedFile {
     writer: AsyncArrowWriter<BufWriter>,
@@ -107,12 +122,20 @@ struct StoredFile {
 
 impl AsyncFileReader for StoredFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(Box::new(e))).boxed()
+        async move {
+            let bytes = self.store.get_range(&self.path, range.clone()).await;
+            bytes.and_then(|bytes| as_long_as(&range, bytes)).map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }
-            .boxed()
+        async move {
+            let pieces = self.store.get_ranges(&self.path, &ranges).await;
+            let whole = pieces.and_then(|pieces| ranges.iter().zip(pieces).map(|(r, b)| as_long_as(r, b)).collect());
+            whole.map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
