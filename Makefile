@@ -129,10 +129,12 @@ bench: runtime ## images a second, cost and memory beside a Python pipeline; job
 	tests/peers/inference/clients.sh
 	tests/bench/queue.sh
 	tests/bench/statistics.sh
+	tests/peers/forest/run.sh
 
 .PHONY: models
-models: ## train the networks from the seed and export them (PyTorch, hours); checkpoints resume
+models: ## train networks and forest from the seed and export them (PyTorch, hours); checkpoints resume
 	pipelines/training/run.sh
+	pipelines/training/forest.sh
 
 # --- clean ------------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ fn every_pipeline_is_listed_and_shown_with_its_fingerprint() {
 
 #[test]
 fn tracked_models_stay_small() {
-    let bytes: u64 = files(&repository().join("pipelines"), "onnx").iter().map(|p| p.metadata().unwrap().len()).sum();
+    let models = ["onnx", "bin"].iter().flat_map(|extension| files(&repository().join("pipelines"), extension));
+    let bytes: u64 = models.map(|path| path.metadata().unwrap().len()).sum();
     assert!(bytes > 0 && bytes <= 40_000_000, "{bytes} bytes of models");
 }

@@ -1,6 +1,7 @@
 """Writes a trained network as ONNX with its manifest, golden tensors and model card.
 
     python export.py locate --checkpoint work/locate.pt --golden work/locate-validation --out ../vfa-unet --version 1.0.0
+    python export.py lvlcrnet --checkpoint work/lvlcrnet.pt --golden work/grade-validation --out ../lvlcrnet --version 1.0.0
 
 The averaged weights are exported, batch normalisation folded into the convolutions, and the file is run by ONNX Runtime
 against PyTorch before anything is written.
@@ -10,6 +11,8 @@ import argparse
 import copy
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,13 @@ import torch.nn as nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import cards
+import grade
 import locate
 import segment
 import shards
+from graders import grader
 from networks import LOCATE_SHAPE, SEGMENT_SHAPE, Locate, Segment, gflop
+from unet_paper import CHANNELS, UnetPaper
 
 OPSET = 18
 GOLDEN_ROWS = 2
@@ -50,9 +56,64 @@ class SegmentGraph(nn.Module):
         return torch.sigmoid(self.network(region.float()))
 
 
+class GradeGraph(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture):
+        given = self.network(picture.float())
+        exceeds = grade.exceeds(self.network.head, given["steps"])
+        if "view" not in given:
+            return exceeds
+        return exceeds, torch.sigmoid(given["assessable"]), torch.softmax(given["view"], dim=1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a network is exported. `make` sees the weights, which tell widths and heads."""
+
+    # As pipeline definitions and files call it.
+    model: str
+    make: Callable
+    graph: type
+    shape: tuple
+    inside: str
+    outputs: tuple
+    parts: tuple
+
+
+def unet_paper(channels):
+    return lambda state: UnetPaper(channels, width=len(state["heads.weight"][0]))
+
+
+def graded(name):
+    def make(state):
+        # One row of weights for each segment, or three.
+        rows = state["steps.0.linear.weight" if name == "lvlcrnet" else "steps.linear.weight"].shape[0]
+        return grader(name, "corn" if rows % 3 == 0 else "coral")
+
+    return make
+
+
+UNETS = {
+    f"unet-{classes}": Kind(
+        "segment", unet_paper(channels), SegmentGraph, SEGMENT_SHAPE, "region", ("calcification",), segment.PARTS
+    )
+    for classes, channels in CHANNELS.items()
+}
+GRADERS = {
+    "baseline": Kind(
+        "grade", graded("baseline"), GradeGraph, LOCATE_SHAPE, "image", ("exceeds", "assessable", "view"), grade.parts_of("baseline")
+    ),
+    "lvlnet": Kind("grade", graded("lvlnet"), GradeGraph, SEGMENT_SHAPE, "spine", ("exceeds",), grade.parts_of("lvlnet")),
+    "lvlcrnet": Kind("grade", graded("lvlcrnet"), GradeGraph, SEGMENT_SHAPE, "region", ("exceeds",), grade.parts_of("lvlcrnet")),
+}
 NETWORKS = {
-    "locate": (Locate, LocateGraph, LOCATE_SHAPE, "image", ["heatmaps", "view"], locate.PARTS),
-    "segment": (Segment, SegmentGraph, SEGMENT_SHAPE, "region", ["calcification"], segment.PARTS),
+    "locate": Kind("locate", lambda state: Locate(), LocateGraph, LOCATE_SHAPE, "image", ("heatmaps", "view"), locate.PARTS),
+    "segment": Kind("segment", lambda state: Segment(), SegmentGraph, SEGMENT_SHAPE, "region", ("calcification",), segment.PARTS),
+    **UNETS,
+    **GRADERS,
 }
 
 
@@ -113,22 +174,23 @@ def main():
     parser.add_argument("--seeds", default="", help="sentence on the seeds of the shards, for the model card")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    network_class, graph_class, shape, inside, outputs, parts = NETWORKS[options.network]
+    kind = NETWORKS[options.network]
+    inside, outputs = kind.inside, list(kind.outputs)
     saved = torch.load(options.checkpoint, weights_only=True)
-    network = network_class()
+    network = kind.make(saved["average"])
     network.load_state_dict(saved["average"])
     network.eval()
-    graph = graph_class(folded(network)).eval()
+    graph = kind.graph(folded(network)).eval()
 
-    data = shards.Shards([options.golden], parts)
+    data = shards.Shards([options.golden], kind.parts)
     pictures = np.ascontiguousarray(data.take(range(min(GOLDEN_ROWS, len(data))))[0][:, None])
     with torch.no_grad():
-        want = graph_class(network).eval()(torch.from_numpy(pictures))
+        want = kind.graph(network).eval()(torch.from_numpy(pictures))
     want = dict(zip(outputs, [t.numpy() for t in (want if isinstance(want, tuple) else (want,))]))
 
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.network}.onnx"
-    write_onnx(graph, shape, inside, outputs, path)
+    path = options.out / f"{kind.model}.onnx"
+    write_onnx(graph, kind.shape, inside, outputs, path)
     got = answers(path, inside, outputs, pictures)
     worst = compare(got, want)
     alone = answers(path, inside, outputs, pictures[:1])
@@ -136,22 +198,23 @@ def main():
 
     # Digits far below the tolerance would only make the file large.
     rounded = {name: np.round(value, 4) for name, value in got.items()}
-    np.savez_compressed(options.out / f"{options.network}.golden.npz", **{inside: pictures}, **rounded)
+    np.savez_compressed(options.out / f"{kind.model}.golden.npz", **{inside: pictures}, **rounded)
     facts = {
         "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
         "version": options.version,
-        "gflop": round(gflop(network, shape), 3),
+        "gflop": round(gflop(network, kind.shape), 3),
         "parameters": sum(p.numel() for p in network.parameters()),
         "step": saved["step"],
         "samples": saved["samples"],
         "distinct_samples": saved["distinct_samples"],
+        "model": kind.model,
         "validation": saved["validation"],
         "seeds": options.seeds,
         "absolute": ABSOLUTE_TOLERANCE,
         "relative": RELATIVE_TOLERANCE,
     }
-    (options.out / f"{options.network}.toml").write_text(cards.manifest(options.network, facts))
-    (options.out / f"{options.network}.card.md").write_text(cards.card(options.network, facts))
+    (options.out / f"{kind.model}.toml").write_text(cards.manifest(options.network, facts))
+    (options.out / f"{kind.model}.card.md").write_text(cards.card(options.network, facts))
     print(json.dumps(facts | {"bytes": path.stat().st_size, "largest_difference": worst}))
 
 

@@ -149,7 +149,10 @@ def gflop(network: nn.Module, shape) -> float:
 
     def count(module, inputs, output):
         nonlocal total
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.ConvTranspose2d):
+            kernel = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            total += 2 * kernel * inputs[0].numel()
+        elif isinstance(module, nn.Conv2d):
             kernel = module.kernel_size[0] * module.kernel_size[1] * module.in_channels // module.groups
             total += 2 * kernel * output.numel()
         elif isinstance(module, nn.Linear):

@@ -111,9 +111,10 @@ def manifest(text, name, precision):
 
 
 def main():
-    _, _, _, inside, outputs, parts = NETWORKS[options.network]
-    source = options.folder / f"{options.network}.onnx"
-    text = (options.folder / f"{options.network}.toml").read_text()
+    kind = NETWORKS[options.network]
+    inside, outputs, parts = kind.inside, list(kind.outputs), kind.parts
+    source = options.folder / f"{kind.model}.onnx"
+    text = (options.folder / f"{kind.model}.toml").read_text()
     assert hashlib.sha256(source.read_bytes()).hexdigest() in text, "the manifest is of another file"
     data = shards.Shards([options.calibration], parts)
     random = np.random.default_rng(CALIBRATION_SEED)
@@ -123,7 +124,7 @@ def main():
     whole = answers(source, inside, outputs, golden)
 
     for precision in PREFERRED_ON:
-        path = options.folder / f"{options.network}.{precision}.onnx"
+        path = options.folder / f"{kind.model}.{precision}.onnx"
         if precision == "int8":
             write_int8(source, inside, rows, path)
         else:
@@ -133,10 +134,10 @@ def main():
         onnx.save(model, str(path))
         got = answers(path, inside, outputs, golden)
         np.savez_compressed(
-            options.folder / f"{options.network}.{precision}.golden.npz",
+            options.folder / f"{kind.model}.{precision}.golden.npz",
             **{inside: golden}, **{name: np.round(value, 4) for name, value in got.items()},
         )
-        (options.folder / f"{options.network}.{precision}.toml").write_text(manifest(text, options.network, precision))
+        (options.folder / f"{kind.model}.{precision}.toml").write_text(manifest(text, kind.model, precision))
         far = {name: round(float(np.abs(got[name].astype(np.float32) - value).max()), 5) for name, value in whole.items()}
         print(json.dumps({"network": options.network, "precision": precision, "bytes": path.stat().st_size,
                           "largest_difference_from_fp32": far}))

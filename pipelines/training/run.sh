@@ -1,9 +1,11 @@
 #!/bin/sh
-# From nothing to the models of pipelines/vfa-unet: shape model, training tensors, both networks, export.
+# From nothing to the models of pipelines/vfa-unet (shape model, training tensors, both networks, export), then to those of the
+# pipelines that it is compared with (papers.sh).
 # Run again after an interruption: tensors that are there are kept, training goes on from its checkpoints.
 #
 #   PYTHON      python with the packages of requirements.txt      (default: a virtual environment is made in work/venv)
 #   STEPS       steps of `locate` and of `segment`, two numbers    (default "12000 8000")
+#   PAPER_STEPS steps of the others, see papers.sh                 (default "4688 2000")
 #   VERSION     version written into manifests and cards           (default 1.0.0)
 set -eu
 cd "$(dirname "$0")"
@@ -53,3 +55,5 @@ wait "$locate" || { tail -n 5 work/locate.txt >&2; exit 1; }
 
 "$PYTHON" precisions.py locate  --calibration work/locate  --golden work/locate-validation  --folder "$out"
 "$PYTHON" precisions.py segment --calibration work/segment --golden work/segment-validation --folder "$out"
+
+PYTHON="$PYTHON" STEPS="${PAPER_STEPS:-}" VERSION="$version" sh papers.sh

@@ -1,4 +1,4 @@
-"""Training tensors as `aortica-learning training-set` writes them, and the loop that both networks share.
+"""Training tensors as `aortica-learning training-set` writes them, and the loop that all networks share.
 
 A shard is a set of .npy files with one common prefix (`shard-00003.images.npy`, `shard-00003.corners.npy`, ..). Files are
 mapped, not read; a training run picks up shards that appear while it runs.
@@ -6,6 +6,8 @@ mapped, not read; a training run picks up shards that appear while it runs.
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +87,7 @@ def add_arguments(parser, batch, rate):
     length.add_argument("--until", type=int, help="go on until this step since the first start; nothing to do if it is reached")
     length.add_argument("--minutes", type=float, help="end this run after so many minutes")
     parser.add_argument("--batch", type=int, default=batch, help="samples a step (default %(default)s)")
-    parser.add_argument("--rate", type=float, default=rate, help="learning rate of AdamW (default %(default)s)")
+    parser.add_argument("--rate", type=float, default=rate, help="learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and of the order of samples")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1: more only wait here)")
     parser.add_argument("--validate-every", type=int, default=500, help="steps between validations")
@@ -96,22 +98,43 @@ def rate_at(progress, step):
     return min(1.0, (step + 1) / 200) * min(1.0, max(0.01, (1.0 - progress) / 0.4))
 
 
-def train(options, network, parts, loss_of, validate):
+def adamw(network, rate):
+    """Weight decay on weights, none on biases and normalisations."""
+    decayed = [p for p in network.parameters() if p.dim() > 1]
+    plain = [p for p in network.parameters() if p.dim() <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}], lr=rate
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between ways of training."""
+
+    # (network, rate) -> optimiser
+    optimiser: Callable = adamw
+    # (progress 0..1, step) -> share of the learning rate
+    rate_at: Callable = rate_at
+    # Of the moving average that is validated and exported; 0 exports the weights as they are.
+    average_decay: float = 0.998
+    # Norm that gradients are cut to.
+    gradient_max: float = 5.0
+
+
+def train(options, network, parts, loss_of, validate, recipe=Recipe(), draw=None):
     """Trains until the steps or the minutes of this run are used up.
 
     `loss_of(network, arrays) -> (loss, {name: number})` sees one batch; `validate(network) -> {name: number}` sees the
-    averaged network in evaluation mode. The checkpoint holds the network, its average, the optimiser and the step.
+    averaged network in evaluation mode; `draw(shards, random, count) -> arrays` draws a batch, evenly unless told otherwise.
+    The checkpoint holds the network, its average, the optimiser and the step.
     """
     torch.set_num_threads(options.threads)
     checkpoint = Path(options.checkpoint)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     network.to(memory_format=torch.channels_last)
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    plain = [p for p in network.parameters() if p.dim() <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 1e-3}, {"params": plain, "weight_decay": 0.0}], lr=options.rate
-    )
-    average = MovingAverage(network)
+    optimiser = recipe.optimiser(network, options.rate)
+    average = MovingAverage(network, recipe.average_decay)
+    draw = draw or Shards.draw
     step, seen = 0, 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -166,12 +189,12 @@ def train(options, network, parts, loss_of, validate):
         if (step - first) % RESCAN_EVERY_STEPS == 0:
             shards.rescan()
         for group in optimiser.param_groups:
-            group["lr"] = options.rate * rate_at(progress(), step if options.until else step - first)
+            group["lr"] = options.rate * recipe.rate_at(progress(), step if options.until else step - first)
         network.train()
-        loss, numbers = loss_of(network, shards.draw(random, options.batch))
+        loss, numbers = loss_of(network, draw(shards, random, options.batch))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_max)
         optimiser.step()
         step += 1
         seen += options.batch

@@ -83,6 +83,10 @@ pub enum Command {
     Phantom(PhantomArgs),
     /// Compare the readings of a lake with the truth of a simulated cohort
     Evaluate(EvaluateArgs),
+    Folds(learning::command::FoldsArgs),
+    TrainingSet(learning::command::TrainingSetArgs),
+    #[command(subcommand)]
+    Train(learning::command::TrainCommand),
     /// Replace an identifier column of a CSV file by participant keys
     Pseudonymise(PseudonymiseArgs),
     /// Write the item manifest of a submission and put its jobs on the queue
@@ -559,12 +563,12 @@ pub struct ServeArgs {
     /// Who may ask; without it, whoever reaches the socket. `aortica serve user NAME` writes it.
     #[arg(long, value_name = "FILE")]
     pub users: Option<PathBuf>,
-    /// Policy of disclosure control (TOML) for users of the role aggregate, who are refused without one; `aortica policy print` shows
-    /// every key.
+    /// Policy of disclosure control for users of the role aggregate (TOML); `aortica policy print` shows every key. Default: as for
+    /// `aortica query --role aggregate`.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// The readings that the role aggregate is told of, where the lake holds those of several pipelines or versions.
-    #[arg(long, value_name = "FINGERPRINT", requires = "policy")]
+    /// Which readings the aggregate role counts, where the lake holds those of several pipelines or versions.
+    #[arg(long, value_name = "FINGERPRINT")]
     pub fingerprint: Option<String>,
     /// Certificate chain (PEM); both sockets then speak TLS only.
     #[arg(long, value_name = "FILE")]

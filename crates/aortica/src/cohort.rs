@@ -221,7 +221,10 @@ impl Cohort {
             let (name, value) = (quoted(column), number(column));
             let mut expression = name.clone();
             if matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-                let sql = format!("SELECT count(DISTINCT {value}), count({name}) - count({value}) FROM {table}");
+                let sql = format!(
+                    "SELECT count(DISTINCT value), count(*) FILTER (WHERE known AND value IS NULL) FROM
+                     (SELECT {name} IS NOT NULL AS known, {value} AS value FROM {table})"
+                );
                 let batches = self.session.collect(&sql).await?;
                 let at = |i: usize| batches.first().map_or(0, |b| b.column(i).as_primitive::<Int64Type>().value(0));
                 if at(0) > CLASSES_MAX && at(1) == 0 {

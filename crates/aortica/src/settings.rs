@@ -267,6 +267,11 @@ impl Default for Stages {
 pub struct Serve {
     /// Users, made by `aortica serve user NAME`. Default: none; then only this machine is served, to whoever asks.
     pub users: Option<PathBuf>,
+    /// Policy of disclosure control for users of the role aggregate. Default: as for `aortica query --role aggregate`.
+    pub policy: Option<PathBuf>,
+    /// Age beyond which participants are counted anew for the role aggregate, seconds. Default 86,400: counts that differ go into the
+    /// policy's log and are compared with all before, of which there may be 500.
+    pub aggregate_refresh_s: u32,
     /// Certificate chain (PEM); both sockets then speak TLS only.
     pub certificate: Option<PathBuf>,
     /// Its private key (PEM).
@@ -307,6 +312,8 @@ impl Default for Serve {
     fn default() -> Serve {
         Serve {
             users: None,
+            policy: None,
+            aggregate_refresh_s: 86_400,
             certificate: None,
             key: None,
             connections: 256,
@@ -363,6 +370,7 @@ impl Serve {
         within("serve.idle_s", self.idle_s, 1, 604_800)?;
         within("serve.stall_s", self.stall_s, 1, 3_600)?;
         within("serve.drain_s", self.drain_s, 1, 3_600)?;
+        within("serve.aggregate_refresh_s", self.aggregate_refresh_s, 1, 31_536_000)?;
         within("serve.refresh_ms", self.refresh_ms, 0, 3_600_000)?;
         if self.certificate.is_some() != self.key.is_some() {
             bail!("serve.certificate and serve.key go together; only one of them is set");

@@ -102,18 +102,22 @@ pub async fn networks(
                 let config = networks.session(manifest.name(), threads)?;
                 Ok(Arc::new(Session::start(&runtime, manifest.clone(), config)?))
             };
-            let (locate, segment) = (start(pipeline.locate())?, start(pipeline.segment())?);
-            let provider = joined(locate.provider(), segment.provider());
-            Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
+            let sessions = pipeline.networks().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+            let provider = joined(sessions.iter().map(|session| session.provider()));
+            let stages = Stages(sessions.into_iter().map(|session| session as Arc<dyn Stage>).collect());
+            Ok(Networks { pipeline, stages, provider })
         })
         .await?;
     }
-    let [locate, segment] = pipeline.forms();
-    let (locate, at_locate) = served(locate, pipeline.locate(), urls, false, settings).await?;
-    let (segment, at_segment) = served(segment, pipeline.segment(), urls, true, settings).await?;
-    let provider = joined(at_locate, at_segment);
-    let pipeline = Arc::new(pipeline.computed_by(locate.manifest().clone(), segment.manifest().clone()));
-    Ok(Networks { pipeline, stages: Stages { locate, segment }, provider })
+    let (mut clients, mut providers) = (Vec::new(), Vec::new());
+    for (place, (forms, chosen)) in pipeline.forms().zip(pipeline.networks()).enumerate() {
+        let (client, provider) = served(forms, chosen, urls, place == 1, settings).await?;
+        clients.push(client);
+        providers.push(provider);
+    }
+    let pipeline = Arc::new(pipeline.computed_by(clients.iter().map(|client| client.manifest().clone())));
+    let stages = Stages(clients.into_iter().map(|client| client as Arc<dyn Stage>).collect());
+    Ok(Networks { pipeline, stages, provider: joined(providers) })
 }
 
 /// The client of one network, and the provider behind it. Where no precision was asked for, what the services serve counts.
@@ -152,7 +156,7 @@ async fn served(
 /// The provider of readings that are computed as the settings ask for.
 pub fn provider(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<String> {
     let on = |manifest: &ModelManifest| settings.networks.form(manifest.name()).map(|choice| choice.device);
-    Ok(joined(on(pipeline.locate())?, on(pipeline.segment())?))
+    Ok(joined(pipeline.networks().map(on).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// Their fingerprint.
@@ -160,9 +164,11 @@ pub fn fingerprint(pipeline: &Pipeline, settings: &Settings) -> anyhow::Result<F
     Ok(pipeline.fingerprint(&provider(pipeline, settings)?))
 }
 
-/// One name where both networks are computed alike: a part of the fingerprint, because GPUs round differently.
-fn joined(locate: &str, segment: &str) -> String {
-    if locate == segment { locate.to_owned() } else { format!("{locate}+{segment}") }
+/// One name where all networks are computed alike: a part of the fingerprint, because GPUs round differently.
+fn joined(providers: impl IntoIterator<Item = &'static str>) -> String {
+    let mut names: Vec<&str> = providers.into_iter().collect();
+    names.dedup();
+    names.join("+")
 }
 
 /// The services of one network: those given for its name, or by place: one URL for all, or one each.
@@ -185,7 +191,8 @@ fn endpoints(urls: &[String], name: &str, is_second: bool) -> anyhow::Result<Vec
         [both] => Ok(vec![both.clone()]),
         [first, second] => Ok(vec![if is_second { second.clone() } else { first.clone() }]),
         more => Err(usage(format!(
-            "--stages takes one URL for all networks, one each for locate and segment, or NAME=URL, not {} URLs",
+            "--stages takes one URL for all networks, one each in the order of the pipeline (locate, then segment or grade), or \
+             NAME=URL, not {} URLs",
             more.len()
         ))),
     }

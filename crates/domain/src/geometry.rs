@@ -18,6 +18,10 @@ pub struct StagePx;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegionPx;
 
+/// Pixels of the upright crop around the vertebrae, 256 rows x 128 columns, anterior at column 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CropPx;
+
 /// A point of space `S`.
 #[derive(Serialize, Deserialize)]
 #[serde(from = "[f64; 2]", into = "[f64; 2]")]

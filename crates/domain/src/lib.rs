@@ -15,7 +15,7 @@ pub mod record;
 
 pub use anatomy::{Corner, Landmark, Level, Segment, Vertebra, Wall};
 pub use fault::Fault;
-pub use geometry::{Affine, ImagePx, Point, RegionPx, StagePx};
+pub use geometry::{Affine, CropPx, ImagePx, Point, RegionPx, StagePx};
 pub use grade::{Category, Extent, Grade, SegmentGrade, TieRule};
 pub use identity::{Digest, Fingerprint, ImageId, ItemId, StudyKey};
 pub use item::Item;

@@ -10,7 +10,9 @@ use crate::identity::{Digest, Fingerprint, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the artifact schema. Newer ones only add optional fields.
-pub const READING_SCHEMA_VERSION: u32 = 2;
+pub const READING_SCHEMA_VERSION: u32 = 3;
+/// Version that readings carry whose grades were counted from rows: they hold nothing that came later, and their bytes stay.
+pub const MEASURED_SCHEMA_VERSION: u32 = 2;
 
 /// A named corner as located.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +53,7 @@ pub struct SegmentReading {
     pub level: Level,
     pub wall: Wall,
     pub grade: SegmentGrade,
-    /// Rows with calcium on this wall, of `rows`.
+    /// Rows with calcium on this wall, of `rows`; 0 of 0 where a network gave the grade itself and no row was looked at.
     pub calcified_rows: u32,
     pub rows: u32,
     /// Calcified share of the wall's projected length, percent.
@@ -59,6 +61,10 @@ pub struct SegmentReading {
     pub length_mm: Option<f64>,
     /// 0..1.
     pub confidence: f64,
+    /// Probabilities that the grade is above 0, 1 and 2, each 0..1 and none above the one before, where a network gave the grade itself.
+    /// Their sum is a continuous grade. Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeds: Option<[f64; 3]>,
 }
 
 /// Things a reader of the row should know.
@@ -131,8 +137,9 @@ pub struct Reading {
     /// `aspect_unknown`), the one under which the spine was seen most clearly. Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixel_aspect: Option<f64>,
-    /// Whether anterior is to the right in the stored image.
+    /// Whether anterior is to the right in the stored image; says nothing where there are no corners.
     pub anterior_right: bool,
+    /// Empty where a network graded the image as a whole: then nothing is known of places.
     pub corners: Vec<LocatedCorner>,
     pub walls: Vec<WallLine>,
     /// The line between anterior and posterior calcium, head to foot.

@@ -43,6 +43,7 @@ pub(crate) fn reading(image_number: u64, fingerprint: &Fingerprint, grades: [Opt
             length_pct: grade.map(|g| f64::from(g) * 33.0),
             length_mm: grade.map(|g| f64::from(g) * 10.0),
             confidence: 0.9,
+            exceeds: None,
         })
         .collect();
     let aac24 = Aac24::of(&std::array::from_fn(|i| segments[i].grade));

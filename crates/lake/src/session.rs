@@ -200,9 +200,7 @@ impl LakeSession {
         self.query(sql).await?.collect().await
     }
 
-    /// An error that a statement over this session's tables met, in words that help; for those who run statements on
-    /// [`LakeSession::context`] with a memory of their own.
-    pub fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
+    pub(crate) fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
         explain(error, memory_mib, &self.tables)
     }
 
@@ -213,12 +211,7 @@ impl LakeSession {
         Ok(frame)
     }
 
-    /// Refuses a plan whose statistics would gather readings of several fingerprints; for those who plan statements over
-    /// [`LakeSession::context`] themselves.
-    ///
-    /// # Errors
-    /// [`Error::Query`] names the fingerprints, unless the session lets them mix ([`SessionOptions::mixed_fingerprints`]).
-    pub async fn refuse_mixture(&self, plan: &LogicalPlan) -> Result<()> {
+    pub(crate) async fn refuse_mixture(&self, plan: &LogicalPlan) -> Result<()> {
         if self.mixed_fingerprints {
             return Ok(());
         }

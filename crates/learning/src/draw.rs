@@ -34,6 +34,13 @@ impl Draw {
         self.0.random_range(0..count.max(1))
     }
 
+    /// Puts items in random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         self.0.sample(StandardNormal)

@@ -27,6 +27,16 @@ pub enum Error {
     Mask { file: String, problem: String },
     #[error("cannot evaluate")]
     Statistics(#[from] statistics::Error),
+    /// A folder of shards that does not hold what is to be learned from.
+    #[error("training tensors: {problem}")]
+    Shards { problem: String },
+    /// A table of folds that is none, or that names no such fold.
+    #[error("table of folds: {problem}")]
+    FoldTable { problem: String },
+    /// An annotated image that cannot be used; counted from 1 in the table that names it, because names of files may be names of
+    /// persons.
+    #[error("image {row} {problem}")]
+    Image { row: usize, problem: String },
     /// Rows that cannot be judged together, for example two of one image.
     #[error("cannot evaluate: {problem}")]
     Rows { problem: String },
@@ -41,7 +51,12 @@ impl Error {
             Error::Scoring(error) => error.fault(),
             Error::Io { .. } | Error::Npy { .. } => Fault::Transient { retry_after: None },
             Error::Statistics(error) => error.fault(),
-            Error::TruthTable { .. } | Error::Mask { .. } | Error::Rows { .. } => Fault::InvalidInput,
+            Error::TruthTable { .. }
+            | Error::Mask { .. }
+            | Error::Shards { .. }
+            | Error::FoldTable { .. }
+            | Error::Image { .. }
+            | Error::Rows { .. } => Fault::InvalidInput,
         }
     }
 }

@@ -3,12 +3,20 @@
 //! Kept out of the serving crates, so that a worker carries no simulator; and free of tables and stores, so that a machine
 //! that only trains builds little (`aortica-learning`).
 
+pub mod annotated_set;
+pub mod annotations;
 mod augment;
+pub mod command;
 mod draw;
 mod error;
 pub mod evaluate;
+pub mod fold_table;
+pub mod folds;
+pub mod forest;
+mod grade_set;
 mod metrics;
 mod picture;
+pub mod regions;
 pub mod shape_fit;
 mod shards;
 pub mod training_set;

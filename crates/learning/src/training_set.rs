@@ -1,4 +1,4 @@
-//! Training tensors for the two networks, out of the simulator.
+//! Training tensors for the networks, out of the simulator.
 //!
 //! Sample `i` depends on the seed and on `i` alone. Several samples come from one simulated picture (`variants`), because
 //! drawing a picture costs more than changing it. What the networks see goes through the same code as in scoring:
@@ -7,15 +7,17 @@
 use crate::augment;
 use crate::draw::Draw;
 use crate::error::{Error, Result};
+use crate::grade_set::{self, GradeSample, image_sample, located_sample};
 use crate::picture::Picture;
 use crate::shards::{Part, ShardWriter};
 use domain::reading::LocatedCorner;
 use domain::{ImagePx, Landmark, Point};
 use phantom::{Cohort, Simulated, View};
 use rayon::prelude::*;
+use scoring::GradeInput;
 use scoring::locate::{STAGE_HEIGHT, STAGE_WIDTH, prepare};
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH, Region};
-use scoring::shape::{ShapeModel, VERTEBRAL_POINTS, shape_landmark};
+use scoring::shape::{AortaEstimate, ShapeModel, VERTEBRAL_POINTS, shape_landmark};
 use std::path::Path;
 
 /// Samples of a shard; the last one may hold fewer.
@@ -37,7 +39,7 @@ const POSE_NOISE: (f64, f64, f64) = (0.12, 0.04, 3.0);
 const UNKNOWN_ASPECT_SHARE: f64 = 0.25;
 const UNKNOWN_ASPECT: (f64, f64) = (0.75, 1.33);
 /// Standard errors that the region is widened by, as in the pipeline definition.
-const MARGIN_SD: f64 = 3.0;
+pub(crate) const MARGIN_SD: f64 = 3.0;
 /// Tries at drawing corner errors that span a region, each with smaller errors; the last one has none.
 const REGION_TRIES: usize = 6;
 
@@ -50,6 +52,12 @@ pub enum Task<'a> {
     /// `regions` u8 [n, 256, 128]; `valid` u8 [n, 256, 128] of 0 and 1; `labels` u8 [n, 256, 128] of the label bits of the simulator (bit 0
     /// anterior plaque that can be seen, bit 1 posterior, ..).
     Segment(&'a ShapeModel),
+    /// `images` u8 [n, 512, 256]; `grades` u8 [n, 8]: visible truth, 0..=3, in the order of [`domain::Segment::all`]; `assessable` u8 [n, 8]:
+    /// 1 where the grade is one; `view` u8 [n] as in `Locate`. Pictures of other views have no assessable segment.
+    GradeImage,
+    /// For a network that is shown what lies around located vertebrae: `regions` and `spines` u8 [n, 256, 128], those asked for; `grades`,
+    /// `assessable` and `view` as in `GradeImage`.
+    GradeLocated(&'a ShapeModel, &'a [GradeInput]),
 }
 
 /// A set of samples to be made.
@@ -103,6 +111,19 @@ impl TrainingSet<'_> {
                     let samples: Vec<SegmentSample> = made.into_iter().flatten().take(end - start).collect();
                     writer.write(shard, &segment_parts(&samples))?;
                 }
+                Task::GradeImage => {
+                    let made: Vec<Vec<GradeSample>> = pictures.par_iter().map(|&p| self.image_samples(p)).collect();
+                    let samples: Vec<GradeSample> = made.into_iter().flatten().take(end - start).collect();
+                    writer.write(shard, &grade_set::parts(&[GradeInput::Image], &samples))?;
+                }
+                Task::GradeLocated(model, inputs) => {
+                    let made: Vec<Vec<GradeSample>> = pictures
+                        .par_iter()
+                        .map(|&p| self.located_samples((model, inputs), p))
+                        .collect::<Result<_>>()?;
+                    let samples: Vec<GradeSample> = made.into_iter().flatten().take(end - start).collect();
+                    writer.write(shard, &grade_set::parts(inputs, &samples))?;
+                }
             }
             progress(end);
         }
@@ -118,6 +139,11 @@ impl TrainingSet<'_> {
             return refuse("variants", format!("is {}, not within 1..={VARIANTS_MAX}", self.variants));
         }
         let pictures = self.count.div_ceil(self.variants);
+        if let Task::GradeLocated(_, inputs) = self.task
+            && (inputs.is_empty() || !inputs.iter().all(|input| input.is_located()))
+        {
+            return refuse("inputs", "must be region, spine, or both; image has a set of its own".to_owned());
+        }
         if pictures > self.cohort.len() {
             return refuse("count", format!("needs {pictures} pictures, the cohort has {}", self.cohort.len()));
         }
@@ -136,9 +162,7 @@ impl TrainingSet<'_> {
     }
 
     fn segment_samples(&self, model: &ShapeModel, index: usize) -> Result<Vec<SegmentSample>> {
-        let mut draw = Draw::named("segment rows", &[self.seed, index as u64]);
-        let rows = draw.ratio_between(SEGMENT_ROWS.0, SEGMENT_ROWS.1) as u32;
-        let simulated = self.cohort.simulate_scaled(index, rows);
+        let simulated = self.simulated_for_regions(index);
         (0..self.variants)
             .map(|variant| {
                 let mut draw = Draw::named("segment", &[self.seed, index as u64, variant as u64]);
@@ -146,10 +170,37 @@ impl TrainingSet<'_> {
             })
             .collect()
     }
+
+    fn simulated_for_regions(&self, index: usize) -> Simulated {
+        let mut draw = Draw::named("segment rows", &[self.seed, index as u64]);
+        let rows = draw.ratio_between(SEGMENT_ROWS.0, SEGMENT_ROWS.1) as u32;
+        self.cohort.simulate_scaled(index, rows)
+    }
+
+    fn image_samples(&self, index: usize) -> Vec<GradeSample> {
+        let simulated = self.cohort.simulate_scaled(index, LOCATE_ROWS);
+        let picture = Picture::of(&simulated.raster);
+        (0..self.variants)
+            .map(|variant| {
+                let mut draw = Draw::named("grade image", &[self.seed, index as u64, variant as u64]);
+                image_sample(&simulated, &picture, &mut draw)
+            })
+            .collect()
+    }
+
+    fn located_samples(&self, (model, inputs): (&ShapeModel, &[GradeInput]), index: usize) -> Result<Vec<GradeSample>> {
+        let simulated = self.simulated_for_regions(index);
+        (0..self.variants)
+            .map(|variant| {
+                let mut draw = Draw::named("grade", &[self.seed, index as u64, variant as u64]);
+                located_sample(&simulated, model, inputs, &mut draw)
+            })
+            .collect()
+    }
 }
 
 /// Class of the network's output `view`.
-fn view_class(view: View) -> u8 {
+pub(crate) fn view_class(view: View) -> u8 {
     match view {
         View::LateralLumbar => 0,
         View::Frontal => 1,
@@ -219,21 +270,27 @@ fn vertebral_height_px(simulated: &Simulated, aspect: f64) -> f64 {
     crate::metrics::mean(&heights).unwrap_or(0.0)
 }
 
-fn segment_sample(simulated: &Simulated, model: &ShapeModel, draw: &mut Draw) -> Result<SegmentSample> {
+/// Where the shape model puts the aorta from corners with errors, and the region around it.
+pub(crate) fn placed(simulated: &Simulated, model: &ShapeModel, draw: &mut Draw) -> Result<(AortaEstimate, Region)> {
     let aspect = simulated.spacing.aspect_or_square();
     let mistake =
         if draw.chance(UNKNOWN_ASPECT_SHARE) { draw.ratio_between(UNKNOWN_ASPECT.0, UNKNOWN_ASPECT.1) } else { 1.0 };
     let mut tried = 0;
-    let region = loop {
+    loop {
         let strength = 1.0 - tried as f64 / (REGION_TRIES - 1) as f64;
         let corners = located(simulated, aspect, strength, draw);
         let believed = if tried + 1 < REGION_TRIES { aspect * mistake } else { aspect };
-        match model.estimate(&corners, believed).and_then(|aorta| Region::new(&aorta, MARGIN_SD)) {
-            Ok(region) => break region,
-            Err(error) if tried + 1 == REGION_TRIES => return Err(error.into()),
+        let estimate = model.estimate(&corners, believed);
+        match estimate.and_then(|aorta| Region::new(&aorta, MARGIN_SD).map(|region| (aorta, region))) {
+            Ok(placed) => break Ok(placed),
+            Err(error) if tried + 1 == REGION_TRIES => break Err(error.into()),
             Err(_) => tried += 1,
         }
-    };
+    }
+}
+
+fn segment_sample(simulated: &Simulated, model: &ShapeModel, draw: &mut Draw) -> Result<SegmentSample> {
+    let (_, region) = placed(simulated, model, draw)?;
     let (width, height) = (simulated.raster.width(), simulated.raster.height());
     let cut = region.warp(&simulated.raster);
     let mut labels = region.warp_labels(&simulated.truth.labels, width, height);
@@ -250,7 +307,7 @@ fn segment_sample(simulated: &Simulated, model: &ShapeModel, draw: &mut Draw) ->
 }
 
 /// 1 % .. 99 % of the valid pixels over 0..=255, 0 elsewhere: the normalisation of [`Region::warp`].
-fn stretch(picture: &Picture, valid: &[bool]) -> Vec<u8> {
+pub(crate) fn stretch(picture: &Picture, valid: &[bool]) -> Vec<u8> {
     let mut seen: Vec<f32> = picture.values.iter().zip(valid).filter_map(|(v, ok)| ok.then_some(*v)).collect();
     if seen.is_empty() {
         return vec![0; picture.values.len()];

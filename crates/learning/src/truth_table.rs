@@ -69,12 +69,12 @@ fn batches(path: &Path, what: &str) -> Result<impl Iterator<Item = Result<Record
     }))
 }
 
-fn refused(problem: String) -> Error {
+pub(crate) fn refused(problem: String) -> Error {
     Error::TruthTable { problem }
 }
 
 /// A column by name and type.
-fn column<'a>(batch: &'a RecordBatch, name: &str, kind: &DataType) -> Result<&'a ArrayRef> {
+pub(crate) fn column<'a>(batch: &'a RecordBatch, name: &str, kind: &DataType) -> Result<&'a ArrayRef> {
     let column = batch.column_by_name(name).ok_or_else(|| refused(format!("lacks column `{name}`")))?;
     if column.data_type() != kind {
         return Err(refused(format!("column `{name}` is {}, expected {kind}", column.data_type())));

@@ -111,6 +111,12 @@ impl Cohort {
         crate::reader::read(&self.config, &simulated.truth, simulated.stream, reader, repeat)
     }
 
+    /// How well a simulated reader agrees with a second reading of the same picture: Dice of the marked stretches of wall between
+    /// T12/L1 and L4/L5. `None` where the picture is no lateral lumbar spine or neither reading marks anything.
+    pub fn repeat_dice(&self, simulated: &Simulated, reader: Reader) -> Option<f64> {
+        crate::reader::repeat_dice(&self.config, &simulated.truth, simulated.stream, reader)
+    }
+
     fn sitting(&self, participant: &Participant, visit: u32) -> Sitting {
         Sitting {
             // the skeleton is that of the first visit: fractures and bone loss do not heal between visits

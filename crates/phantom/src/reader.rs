@@ -31,14 +31,11 @@ impl Reader {
 /// Spill-over into a neighbouring level below this length is not graded, mm.
 const SPILL_MM: f64 = 1.5;
 
-/// Grades of one reading. `repeat` 0 is the first reading; others are the same reader again. `None` for other views.
-pub(crate) fn read(
-    config: &Config,
-    truth: &Truth,
-    stream: [u64; 3],
-    reader: Reader,
-    repeat: u32,
-) -> Option<[SegmentGrade; Segment::COUNT]> {
+/// Stretches of wall, (from, to) along the vessel's axis in mm: anterior, posterior.
+type Marks = [Vec<(f64, f64)>; 2];
+
+/// What a reader marks. `repeat` 0 is the first reading; others are the same reader again. `None` for other views.
+fn marks(config: &Config, truth: &Truth, stream: [u64; 3], reader: Reader, repeat: u32) -> Option<Marks> {
     let strip = truth.strip.as_ref()?;
     let settings = &config.readers;
     let mut personal = Random::named("reader", &[stream[0], reader as u64]);
@@ -83,6 +80,39 @@ pub(crate) fn read(
         }
         chance_left -= 1.0;
     }
+    Some(marked)
+}
+
+/// Dice of the stretches that a reader marks at the first and at the second reading: twice their common length over the sum of
+/// both, walls together, between the mid-discs T12/L1 and L4/L5. `None` for other views and where neither reading marks anything.
+pub(crate) fn repeat_dice(config: &Config, truth: &Truth, stream: [u64; 3], reader: Reader) -> Option<f64> {
+    let strip = truth.strip.as_ref()?;
+    let (first, second) = (marks(config, truth, stream, reader, 0)?, marks(config, truth, stream, reader, 1)?);
+    let (mut common, mut sum) = (0u32, 0u32);
+    for wall in Wall::ALL {
+        let levels = &strip.levels[wall.index()];
+        let samples = ((levels[4] - levels[0]) / STEP_MM) as usize;
+        for sample in 0..samples {
+            let s = levels[0] + (sample as f64 + 0.5) * STEP_MM;
+            let marked = |marks: &Marks| marks[wall.index()].iter().any(|(a, b)| (*a..*b).contains(&s));
+            let (a, b) = (marked(&first), marked(&second));
+            common += u32::from(a && b);
+            sum += u32::from(a) + u32::from(b);
+        }
+    }
+    (sum > 0).then(|| 2.0 * f64::from(common) / f64::from(sum))
+}
+
+/// Grades of one reading. `repeat` 0 is the first reading; others are the same reader again. `None` for other views.
+pub(crate) fn read(
+    config: &Config,
+    truth: &Truth,
+    stream: [u64; 3],
+    reader: Reader,
+    repeat: u32,
+) -> Option<[SegmentGrade; Segment::COUNT]> {
+    let strip = truth.strip.as_ref()?;
+    let marked = marks(config, truth, stream, reader, repeat)?;
     Some(std::array::from_fn(|index| {
         if let SegmentGrade::NotAssessable(_) = truth.visible[index] {
             return truth.visible[index];

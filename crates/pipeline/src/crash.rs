@@ -22,12 +22,13 @@ pub(crate) const fn after(step: Step) -> CrashPoint {
         Step::Decode => "decoded",
         Step::Locate => "located",
         Step::Segment => "segmented",
+        Step::Grade => "graded",
         Step::Score => "scored",
         Step::Publish => "artifact_put",
     })
 }
 
-/// The points of this crate.
+/// The points of this crate that an image of a pipeline which segments can meet; one that grades dies at "graded" instead.
 #[cfg(test)]
 pub(crate) const OF_PIPELINE: [CrashPoint; 11] = [
     after(Step::Fetch),

@@ -6,6 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use domain::grade::CategoryCut;
 use domain::{Digest, Extent, TieRule};
+use scoring::GradeInput;
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH, ROWS_PER_LEVEL};
 use scoring::rules::{MidlineRule, ScoringRules};
 use serde::{Deserialize, Serialize};
@@ -31,9 +32,18 @@ pub struct PipelineDefinition {
     /// One line for `pipeline list`; takes no part in the digest.
     pub summary: String,
     pub accept: Accept,
-    pub locate: Locate,
-    pub region: Region,
-    pub segment: Segment,
+    /// Missing only where a network grades the image as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locate: Option<Locate>,
+    /// Missing where `locate` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Marks calcium, from which grades are counted. There is either this or `grade`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
+    /// Gives the grades itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
     pub score: Score,
     pub category: CategoryCut,
     pub review: Review,
@@ -51,7 +61,8 @@ pub struct Accept {
 /// The stage that names vertebral corners.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Locate {
-    /// Name of the model: manifest `<model>.toml` beside the definition.
+    /// Name of the model: manifest `<model>.toml` beside the definition; or `<pipeline>/<model>`, that of a pipeline in the next folder, so that
+    /// pipelines which differ in one step keep the others once.
     pub model: String,
     /// Peak of a corner's heatmap, 0..1, below which the corner counts as not found.
     pub min_confidence: f64,
@@ -60,7 +71,7 @@ pub struct Locate {
 /// The canonical region around the aorta.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Region {
-    /// File of the statistical shape model, relative to the definition.
+    /// File of the statistical shape model beside the definition, or `<pipeline>/<file>`.
     pub shape_model: String,
     pub width_px: u32,
     pub height_px: u32,
@@ -69,22 +80,57 @@ pub struct Region {
     pub margin_sd: f64,
 }
 
-/// The stage that marks calcification.
+/// What marks calcification.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Segment {
-    pub model: String,
+    #[serde(flatten)]
+    pub by: Marking,
     /// Probability, 0..1, from which a pixel is calcified.
     pub threshold: f64,
 }
 
-/// How rows of calcium become grades.
+/// A network, or a forest that is part of the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Marking {
+    /// Name of the model, as in `locate`. Its answer has a map for each wall, or one for both.
+    Model(String),
+    /// File of the forest, beside the definition or `<pipeline>/<file>`. It answers with one map for both walls.
+    Forest(String),
+}
+
+impl Marking {
+    /// The network, if it is one.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Marking::Model(name) => Some(name),
+            Marking::Forest(_) => None,
+        }
+    }
+}
+
+/// The stage that grades the eight segments itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Grade {
+    /// Name of the model, as in `locate`.
+    pub model: String,
+    /// What the network is shown.
+    pub input: GradeInput,
+    /// Probability, 0..1, from which a grade is exceeded.
+    pub threshold: f64,
+}
+
+/// How rows of calcium become grades; of a network that grades itself, what its grades mean.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
     pub rule: TieRule,
     pub extent: Extent,
-    pub midline: MidlineRule,
-    /// Plaques shorter than this along the wall do not count, mm; 0 counts all, as in the paper.
-    pub min_plaque_mm: f64,
+    /// Only where calcium is marked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub midline: Option<MidlineRule>,
+    /// Plaques shorter than this along the wall do not count, mm; 0 counts all, as in the paper. Only where calcium is marked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_plaque_mm: Option<f64>,
     /// Largest share of a segment's rows without a view of the wall, 0..0.9; beyond it the segment is not assessable.
     pub max_hidden_share: f64,
 }
@@ -121,21 +167,32 @@ impl PipelineDefinition {
         Check { text, file }.definition(raw)
     }
 
+    /// Names of the networks as the definition calls them, in the order in which images meet them.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        let locate = self.locate.as_ref().map(|locate| locate.model.as_str());
+        let segment = self.segment.as_ref().and_then(|segment| segment.by.model());
+        let grade = self.grade.as_ref().map(|grade| grade.model.as_str());
+        [locate, segment, grade].into_iter().flatten()
+    }
+
     /// `name version`, as readings and rows carry it.
     pub fn label(&self) -> String {
         format!("{} {}", self.name, self.version)
     }
 
-    /// The parameters between the networks' outputs and a reading.
+    /// The parameters between the networks' outputs and a reading; those of steps that the pipeline does not have are the defaults and
+    /// without effect.
     pub fn rules(&self) -> ScoringRules {
+        let unused = ScoringRules::default();
+        let grade = self.grade.as_ref().map_or(unused.threshold, |grade| grade.threshold);
         ScoringRules {
             rule: self.score.rule,
             extent: self.score.extent,
-            midline: self.score.midline,
-            min_plaque_mm: self.score.min_plaque_mm,
-            threshold: self.segment.threshold,
-            margin_sd: self.region.margin_sd,
-            min_confidence: self.locate.min_confidence,
+            midline: self.score.midline.unwrap_or(unused.midline),
+            min_plaque_mm: self.score.min_plaque_mm.unwrap_or(unused.min_plaque_mm),
+            threshold: self.segment.as_ref().map_or(grade, |segment| segment.threshold),
+            margin_sd: self.region.as_ref().map_or(unused.margin_sd, |region| region.margin_sd),
+            min_confidence: self.locate.as_ref().map_or(unused.min_confidence, |locate| locate.min_confidence),
             min_vertebral_height_px: self.accept.min_vertebral_height_px,
             flag_below_confidence: self.review.flag_below_confidence,
             max_hidden_share: self.score.max_hidden_share,
@@ -167,9 +224,10 @@ struct Raw {
     version: Spanned<String>,
     summary: Spanned<String>,
     accept: RawAccept,
-    locate: RawLocate,
-    region: RawRegion,
-    segment: RawSegment,
+    locate: Option<Spanned<RawLocate>>,
+    region: Option<Spanned<RawRegion>>,
+    segment: Option<Spanned<RawSegment>>,
+    grade: Option<Spanned<RawGrade>>,
     score: RawScore,
     category: RawCategory,
     review: RawReview,
@@ -202,7 +260,16 @@ struct RawRegion {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSegment {
+    model: Option<Spanned<String>>,
+    forest: Option<Spanned<String>>,
+    threshold: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGrade {
     model: Spanned<String>,
+    input: GradeInput,
     threshold: Spanned<f64>,
 }
 
@@ -211,8 +278,8 @@ struct RawSegment {
 struct RawScore {
     rule: TieRule,
     extent: Extent,
-    midline: MidlineRule,
-    min_plaque_mm: Spanned<f64>,
+    midline: Option<Spanned<MidlineRule>>,
+    min_plaque_mm: Option<Spanned<f64>>,
     max_hidden_share: Spanned<f64>,
 }
 
@@ -229,6 +296,14 @@ struct RawReview {
     flag_below_confidence: Spanned<f64>,
 }
 
+/// The stages of a definition.
+struct Way {
+    locate: Option<Locate>,
+    region: Option<Region>,
+    segment: Option<Segment>,
+    grade: Option<Grade>,
+}
+
 /// The text under test, for line numbers.
 struct Check<'a> {
     text: &'a str,
@@ -237,7 +312,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn definition(&self, raw: Raw) -> Result<PipelineDefinition> {
-        let Raw { name, version, summary, accept, locate, region, segment, score, category, review } = raw;
+        let Raw { name, version, summary, accept, locate, region, segment, grade, score, category, review } = raw;
+        let way = self.way(locate, region, segment, grade)?;
+        let is_marked = way.segment.is_some();
         let high_from = self.number("category.high_from", category.high_from, 0.2..=24.0)?;
         // below, so that no band is empty
         let below_high = high_from - 0.1;
@@ -254,26 +331,18 @@ impl Check<'_> {
                     4.0..=1000.0,
                 )?,
             },
-            locate: Locate {
-                model: self.plain_name("locate.model", locate.model)?,
-                min_confidence: self.number("locate.min_confidence", locate.min_confidence, PROBABILITY)?,
-            },
-            region: Region {
-                shape_model: self.file_name("region.shape_model", region.shape_model)?,
-                width_px: self.exactly("region.width_px", region.width_px, REGION_WIDTH)?,
-                height_px: self.exactly("region.height_px", region.height_px, REGION_HEIGHT)?,
-                rows_per_level: self.exactly("region.rows_per_level", region.rows_per_level, ROWS_PER_LEVEL)?,
-                margin_sd: self.number("region.margin_sd", region.margin_sd, 0.5..=6.0)?,
-            },
-            segment: Segment {
-                model: self.plain_name("segment.model", segment.model)?,
-                threshold: self.number("segment.threshold", segment.threshold, PROBABILITY)?,
-            },
+            locate: way.locate,
+            region: way.region,
+            segment: way.segment,
+            grade: way.grade,
             score: Score {
                 rule: score.rule,
                 extent: score.extent,
-                midline: score.midline,
-                min_plaque_mm: self.number("score.min_plaque_mm", score.min_plaque_mm, 0.0..=50.0)?,
+                midline: self.of_marks("score.midline", score.midline, is_marked)?.map(Spanned::into_inner),
+                min_plaque_mm: self
+                    .of_marks("score.min_plaque_mm", score.min_plaque_mm, is_marked)?
+                    .map(|mm| self.number("score.min_plaque_mm", mm, 0.0..=50.0))
+                    .transpose()?,
                 max_hidden_share: self.number("score.max_hidden_share", score.max_hidden_share, 0.0..=0.9)?,
             },
             category: CategoryCut { moderate_from, high_from },
@@ -285,6 +354,105 @@ impl Check<'_> {
                 )?,
             },
         })
+    }
+
+    /// The stages, of which exactly one gives evidence for grades, and the first two are there where it needs them.
+    fn way(
+        &self,
+        locate: Option<Spanned<RawLocate>>,
+        region: Option<Spanned<RawRegion>>,
+        segment: Option<Spanned<RawSegment>>,
+        grade: Option<Spanned<RawGrade>>,
+    ) -> Result<Way> {
+        if let (Some(_), Some(grade)) = (&segment, &grade) {
+            return Err(self.refuse("[grade]", grade, "cannot stand beside [segment]: one of them gives the grades"));
+        }
+        if segment.is_none() && grade.is_none() {
+            let message = format!("{}: missing table [segment] or [grade]: one of them gives the grades", self.file);
+            return Err(Error::new(ErrorKind::Definition, message));
+        }
+        let is_located = grade.as_ref().is_none_or(|grade| grade.get_ref().input.is_located());
+        if is_located && (locate.is_none() || region.is_none()) {
+            let missing = if locate.is_none() { "locate" } else { "region" };
+            let message = format!(
+                "{}: missing table [{missing}]: only a pipeline with grade.input = \"image\" does without",
+                self.file
+            );
+            return Err(Error::new(ErrorKind::Definition, message));
+        }
+        const USELESS: &str = "has no use where grade.input is \"image\": nothing is located";
+        if let (false, Some(locate)) = (is_located, &locate) {
+            return Err(self.refuse("[locate]", locate, USELESS));
+        }
+        if let (false, Some(region)) = (is_located, &region) {
+            return Err(self.refuse("[region]", region, USELESS));
+        }
+        Ok(Way {
+            locate: locate.map(|locate| self.locate(locate.into_inner())).transpose()?,
+            region: region.map(|region| self.region(region.into_inner())).transpose()?,
+            segment: segment.map(|segment| self.segment(segment.into_inner())).transpose()?,
+            grade: grade.map(|grade| self.grade(grade.into_inner())).transpose()?,
+        })
+    }
+
+    fn locate(&self, locate: RawLocate) -> Result<Locate> {
+        Ok(Locate {
+            model: self.model_name("locate.model", locate.model)?,
+            min_confidence: self.number("locate.min_confidence", locate.min_confidence, PROBABILITY)?,
+        })
+    }
+
+    fn region(&self, region: RawRegion) -> Result<Region> {
+        Ok(Region {
+            shape_model: self.file_name("region.shape_model", region.shape_model)?,
+            width_px: self.exactly("region.width_px", region.width_px, REGION_WIDTH)?,
+            height_px: self.exactly("region.height_px", region.height_px, REGION_HEIGHT)?,
+            rows_per_level: self.exactly("region.rows_per_level", region.rows_per_level, ROWS_PER_LEVEL)?,
+            margin_sd: self.number("region.margin_sd", region.margin_sd, 0.5..=6.0)?,
+        })
+    }
+
+    fn segment(&self, segment: RawSegment) -> Result<Segment> {
+        Ok(Segment {
+            by: self.marking(segment.model, segment.forest, &segment.threshold)?,
+            threshold: self.number("segment.threshold", segment.threshold, PROBABILITY)?,
+        })
+    }
+
+    /// Exactly one of the two; `near` stands for the section where there is none.
+    fn marking(
+        &self,
+        model: Option<Spanned<String>>,
+        forest: Option<Spanned<String>>,
+        near: &Spanned<f64>,
+    ) -> Result<Marking> {
+        match (model, forest) {
+            (Some(model), None) => Ok(Marking::Model(self.model_name("segment.model", model)?)),
+            (None, Some(forest)) => Ok(Marking::Forest(self.file_name("segment.forest", forest)?)),
+            (Some(_), Some(forest)) => Err(self.refuse(
+                "segment.forest",
+                &forest,
+                "stands beside segment.model: calcium is marked by one of them",
+            )),
+            (None, None) => Err(self.refuse("segment", near, "needs model (a network) or forest (a file)")),
+        }
+    }
+
+    fn grade(&self, grade: RawGrade) -> Result<Grade> {
+        Ok(Grade {
+            model: self.model_name("grade.model", grade.model)?,
+            input: grade.input,
+            threshold: self.number("grade.threshold", grade.threshold, PROBABILITY)?,
+        })
+    }
+
+    /// A setting of marked calcium: there where calcium is marked, and only there.
+    fn of_marks<T>(&self, key: &str, value: Option<Spanned<T>>, is_marked: bool) -> Result<Option<Spanned<T>>> {
+        match (&value, is_marked) {
+            (None, true) => Err(Error::new(ErrorKind::Definition, format!("{}: missing field `{key}`", self.file))),
+            (Some(stated), false) => Err(self.refuse(key, stated, "has no use with [grade]: no calcium is marked")),
+            _ => Ok(value),
+        }
     }
 
     fn refuse<T>(&self, key: &str, value: &Spanned<T>, what: impl Display) -> Error {
@@ -314,20 +482,29 @@ impl Check<'_> {
     }
 
     fn plain_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let text = value.get_ref();
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        if !is_plain(value.get_ref()) {
             let what = "must be 1 to 64 lower case letters, digits, hyphens or underscores";
             return Err(self.refuse(key, &value, what));
         }
         Ok(value.into_inner())
     }
 
-    /// A file beside the definition: no folder in front, so that a pipeline is one directory that can be moved.
+    /// The name of a model of this pipeline, or behind the name of another one.
+    fn model_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
+        let (pipeline, model) = place(value.get_ref());
+        if !pipeline.is_none_or(is_plain) || !is_plain(model) {
+            let what = "must be a name, or PIPELINE/NAME: lower case letters, digits, hyphens or underscores";
+            return Err(self.refuse(key, &value, what));
+        }
+        Ok(value.into_inner())
+    }
+
+    /// A file beside the definition, or behind the name of another pipeline: pipelines lie side by side and move together.
     fn file_name(&self, key: &str, value: Spanned<String>) -> Result<String> {
-        let text = value.get_ref();
-        if text.is_empty() || text.len() > 128 || text.starts_with('.') || text.contains(['/', '\\']) {
-            return Err(self.refuse(key, &value, "must be the name of a file beside the definition"));
+        let (pipeline, file) = place(value.get_ref());
+        let bad = file.is_empty() || file.len() > 128 || file.starts_with('.') || file.contains(['/', '\\']);
+        if bad || !pipeline.is_none_or(is_plain) {
+            return Err(self.refuse(key, &value, "must be the name of a file beside the definition, or PIPELINE/FILE"));
         }
         Ok(value.into_inner())
     }
@@ -357,6 +534,17 @@ impl Check<'_> {
         sorted.dedup();
         Ok(sorted)
     }
+}
+
+/// 1 to 64 lower case letters, digits, hyphens or underscores.
+fn is_plain(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// Of what model or file of another pipeline: its name, if another is meant, and the rest.
+pub(crate) fn place(name: &str) -> (Option<&str>, &str) {
+    name.split_once('/').map_or((None, name), |(pipeline, rest)| (Some(pipeline), rest))
 }
 
 /// Line of a byte of the text, counted from 1.
@@ -402,11 +590,61 @@ mod tests {
         assert!(nan.contains("region.margin_sd"), "{nan}");
         let outside = refused(&GOOD.replace("\"shape.json\"", "\"../shape.json\""));
         assert!(outside.contains("region.shape_model"), "{outside}");
+        let elsewhere = |name: &str| GOOD.replace("\"shape.json\"", name);
+        let other = PipelineDefinition::parse(&elsewhere("\"vfa-unet/shape.json\""), "pipeline.toml").unwrap();
+        assert_eq!(other.region.unwrap().shape_model, "vfa-unet/shape.json");
+        for wrong in ["\"vfa-unet/../shape.json\"", "\"/shape.json\"", "\"a/b/shape.json\"", "\"vfa-unet/\""] {
+            assert!(refused(&elsewhere(wrong)).contains("region.shape_model must be"), "{wrong}");
+        }
+        let model = refused(&GOOD.replace("model = \"locate\"", "model = \"../locate\""));
+        assert!(model.contains("locate.model must be a name"), "{model}");
         let size = refused(&GOOD.replace("width_px = 128", "width_px = 64"));
         assert!(size.contains("region.width_px is 64"), "{size}");
         assert!(refused("").contains("missing field"), "an empty file says what is missing");
         let upside_down = refused(&GOOD.replace("moderate_from = 2.0", "moderate_from = 7.0"));
         assert!(upside_down.contains("category.moderate_from"), "{upside_down}");
+    }
+
+    #[test]
+    fn a_network_may_grade_instead_and_only_with_what_it_needs() {
+        let graded = crate::testing::graded_definition;
+        let (spine, region, image) = (graded(GradeInput::Spine), graded(GradeInput::Region), graded(GradeInput::Image));
+        let parsed = |text: &str| PipelineDefinition::parse(text, "pipeline.toml").unwrap();
+        let located = parsed(&spine);
+        assert_eq!(located.grade.as_ref().map(|g| (g.model.as_str(), g.input)), Some(("grade", GradeInput::Spine)));
+        assert_eq!(located.models().collect::<Vec<_>>(), ["locate", "grade"]);
+        assert_eq!((located.rules().threshold, &located.segment), (0.5, &None));
+        let whole = parsed(&image);
+        assert!(whole.locate.is_none() && whole.region.is_none());
+        let digests = [&spine, &region, &image].map(|text| parsed(text).digest());
+        assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+
+        assert!(refused(&spine.replace("\"spine\"", "\"image\"")).contains("[locate] has no use"));
+        assert!(refused(&image.replace("\"image\"", "\"region\"")).contains("missing table [locate]"));
+        assert!(refused(&spine.replace("\"spine\"", "\"aorta\"")).contains("aorta"));
+        let both = refused(&format!("{GOOD}\n[grade]\nmodel = \"grade\"\ninput = \"spine\"\nthreshold = 0.5\n"));
+        assert!(both.contains("[grade] cannot stand beside [segment]"), "{both}");
+        let midline = refused(&spine.replace("[score]", "[score]\nmidline = \"sigmoid\""));
+        assert!(midline.contains("score.midline has no use"), "{midline}");
+        let unmarked = refused(&GOOD.replace("min_plaque_mm = 0.0", ""));
+        assert!(unmarked.contains("missing field `score.min_plaque_mm`"), "{unmarked}");
+    }
+
+    #[test]
+    fn calcium_is_marked_by_a_network_or_by_a_forest() {
+        let by = |lines: &str| GOOD.replace("model = \"segment\"", lines);
+        let marking = |text: &str| {
+            let definition = PipelineDefinition::parse(text, "pipeline.toml").unwrap();
+            (definition.digest(), definition.segment.unwrap().by)
+        };
+        let (forest, network) = (marking(&by("forest = \"forest.bin\"")), marking(GOOD));
+        assert_eq!(forest.1, Marking::Forest("forest.bin".into()));
+        assert_eq!(network.1, Marking::Model("segment".into()));
+        assert_ne!(forest.0, network.0);
+        let both = refused(&by("model = \"segment\"\nforest = \"forest.bin\""));
+        assert!(both.contains("segment.forest stands beside segment.model"), "{both}");
+        assert!(refused(&by("")).contains("segment needs model (a network) or forest (a file)"));
+        assert!(refused(&by("forest = \"../forest.bin\"")).contains("segment.forest must be the name of a file"));
     }
 
     #[test]

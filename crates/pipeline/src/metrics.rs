@@ -20,12 +20,14 @@ pub enum Step {
     Decode,
     Locate,
     Segment,
+    Grade,
     Score,
     Publish,
 }
 
 impl Step {
-    const ALL: [Step; 6] = [Step::Fetch, Step::Decode, Step::Locate, Step::Segment, Step::Score, Step::Publish];
+    pub(crate) const ALL: [Step; 7] =
+        [Step::Fetch, Step::Decode, Step::Locate, Step::Segment, Step::Grade, Step::Score, Step::Publish];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +35,7 @@ impl Step {
             Step::Decode => "decode",
             Step::Locate => "locate",
             Step::Segment => "segment",
+            Step::Grade => "grade",
             Step::Score => "score",
             Step::Publish => "publish",
         }

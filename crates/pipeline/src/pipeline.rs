@@ -1,12 +1,16 @@
 //! A pipeline that can run: its definition with the shape model and the model manifests that it names.
 
-use crate::definition::{DEFINITION_FILE, PipelineDefinition, read_limited};
+use crate::definition::{DEFINITION_FILE, Marking, PipelineDefinition, place, read_limited};
 use crate::error::{Error, ErrorKind, Result};
-use domain::{Digest, Fingerprint};
-use inference::{FormChoice, Forms, ModelManifest};
+use crate::steps::grade::{ASSESSABLE, EXCEEDS, VIEW};
+use domain::{Digest, Fingerprint, Segment};
+use inference::{Dtype, FormChoice, Forms, ModelManifest, TensorSpec};
+use scoring::forest::{FOREST_BYTES_MAX, Forest};
+use scoring::grade::THRESHOLDS;
 use scoring::rules::{METHOD_REVISION, ScoringRules};
 use scoring::shape::ShapeModel;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A shape model of 30 points and some ten modes has some 30 kB.
 const MAX_SHAPE_BYTES: u64 = 4 << 20;
@@ -21,10 +25,12 @@ pub struct Pipeline {
     definition: PipelineDefinition,
     directory: PathBuf,
     rules: ScoringRules,
-    shape: ShapeModel,
-    shape_digest: Digest,
-    locate: Network,
-    segment: Network,
+    /// Missing where nothing is located.
+    shape: Option<(ShapeModel, Digest)>,
+    /// In the order in which images meet them.
+    networks: Vec<Network>,
+    /// Marks calcium where no network does.
+    forest: Option<(Arc<Forest>, Digest)>,
 }
 
 /// A network in all its forms, and the one that computes readings.
@@ -54,23 +60,28 @@ impl Pipeline {
             let file = directory.join(DEFINITION_FILE);
             Error::new(ErrorKind::Definition, format!("{}: {e}", file.display()))
         })?;
-        let path = directory.join(&definition.region.shape_model);
-        let text = read_limited(&path, MAX_SHAPE_BYTES)?;
-        let shape_digest = Digest::of(&text);
-        let shape = std::str::from_utf8(&text).ok().map(ShapeModel::from_json);
-        let shape = shape
-            .ok_or_else(|| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?
-            .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no shape model", path.display()), e))?;
+        let file = |name: &str| {
+            let (folder, own) = resolve(directory, name);
+            folder.join(own)
+        };
+        let shape = definition.region.as_ref().map(|region| read_shape(&file(&region.shape_model))).transpose()?;
         let network = |name: &str| -> Result<Network> {
             let refuse = |e: inference::Error| {
                 Error::new(ErrorKind::Definition, format!("{}: {e}", directory.join(DEFINITION_FILE).display()))
             };
-            let forms = Forms::read(directory, name).map_err(refuse)?;
-            let chosen = choose(name).and_then(|choice| forms.choose(choice)).map_err(refuse)?;
+            let (folder, own) = resolve(directory, name);
+            let forms = Forms::read(&folder, own).map_err(refuse)?;
+            let chosen = choose(own).and_then(|choice| forms.choose(choice)).map_err(refuse)?;
             Ok(Network { forms, chosen })
         };
-        let (locate, segment) = (network(&definition.locate.model)?, network(&definition.segment.model)?);
-        Ok(Pipeline { directory: directory.to_owned(), rules, shape, shape_digest, locate, segment, definition })
+        let networks = definition.models().map(network).collect::<Result<Vec<Network>>>()?;
+        let forest = match definition.segment.as_ref().map(|segment| &segment.by) {
+            Some(Marking::Forest(name)) => Some(read_forest(&file(name))?),
+            Some(Marking::Model(_)) | None => None,
+        };
+        let pipeline = Pipeline { directory: directory.to_owned(), rules, shape, networks, forest, definition };
+        pipeline.check_grade()?;
+        Ok(pipeline)
     }
 
     pub fn definition(&self) -> &PipelineDefinition {
@@ -85,59 +96,128 @@ impl Pipeline {
         &self.rules
     }
 
-    pub fn shape(&self) -> &ShapeModel {
-        &self.shape
+    /// `None` where nothing is located.
+    pub fn shape(&self) -> Option<&ShapeModel> {
+        self.shape.as_ref().map(|(shape, _)| shape)
     }
 
-    pub fn shape_digest(&self) -> Digest {
-        self.shape_digest
+    pub fn shape_digest(&self) -> Option<Digest> {
+        self.shape.as_ref().map(|(_, digest)| *digest)
     }
 
-    /// Manifest of the network that names vertebral corners.
-    pub fn locate(&self) -> &ModelManifest {
-        &self.locate.chosen
+    /// The forest that marks calcium; `None` where a network does, or where one grades.
+    pub fn forest(&self) -> Option<&Arc<Forest>> {
+        self.forest.as_ref().map(|(forest, _)| forest)
     }
 
-    /// Manifest of the network that marks calcification.
-    pub fn segment(&self) -> &ModelManifest {
-        &self.segment.chosen
+    /// Manifests of the networks, in the order in which images meet them: `locate`, then the one that marks calcium or grades.
+    pub fn networks(&self) -> impl Iterator<Item = &ModelManifest> {
+        self.networks.iter().map(|network| &network.chosen)
     }
 
-    /// Both networks in all their forms: `locate`, `segment`.
-    pub fn forms(&self) -> [&Forms; 2] {
-        [&self.locate.forms, &self.segment.forms]
+    /// A network by the name that the definition calls it.
+    pub fn network(&self, name: &str) -> Option<&ModelManifest> {
+        let (_, own) = place(name);
+        self.networks().find(|manifest| manifest.name() == own)
     }
 
-    /// This pipeline with forms of its networks that services were found to compute.
+    /// The networks in all their forms, in the order of [`Pipeline::networks`].
+    pub fn forms(&self) -> impl Iterator<Item = &Forms> {
+        self.networks.iter().map(|network| &network.forms)
+    }
+
+    /// This pipeline with forms of its networks that services were found to compute, in the order of [`Pipeline::networks`]. A forest
+    /// stays as it is.
     #[must_use]
-    pub fn computed_by(&self, locate: ModelManifest, segment: ModelManifest) -> Pipeline {
+    pub fn computed_by(&self, found: impl IntoIterator<Item = ModelManifest>) -> Pipeline {
         let mut pipeline = self.clone();
-        (pipeline.locate.chosen, pipeline.segment.chosen) = (locate, segment);
+        for (network, form) in pipeline.networks.iter_mut().zip(found) {
+            network.chosen = form;
+        }
         pipeline
     }
 
     /// Digests of the models by stage name, as readings carry them.
     pub fn models(&self) -> Vec<(String, Digest)> {
-        [self.locate(), self.segment()].map(|m| (m.name().to_owned(), m.digest())).to_vec()
+        let networks = self.networks().map(|m| (m.name().to_owned(), m.digest()));
+        let forest = self.forest.iter().map(|(_, digest)| ("forest".to_owned(), *digest));
+        networks.chain(forest).collect()
+    }
+
+    /// A network that grades has the tensors that its input asks for.
+    fn check_grade(&self) -> Result<()> {
+        let Some(grade) = &self.definition.grade else { return Ok(()) };
+        let Some(manifest) = self.network(&grade.model) else { return Ok(()) };
+        let [rows, columns] = grade.input.shape();
+        let mut outputs = vec![(EXCEEDS, vec![Segment::COUNT, THRESHOLDS])];
+        if !grade.input.is_located() {
+            outputs.extend([(ASSESSABLE, vec![Segment::COUNT]), (VIEW, vec![3])]);
+        }
+        let fits = |spec: &TensorSpec, dtype, shape: &[usize]| spec.dtype == dtype && spec.row_shape() == shape;
+        let input = manifest
+            .inputs()
+            .iter()
+            .any(|spec| spec.name == grade.input.name() && fits(spec, Dtype::U8, &[1, rows, columns]));
+        let refuse = |what: String| {
+            let (folder, own) = resolve(&self.directory, &grade.model);
+            let file = folder.join(format!("{own}.toml"));
+            let message = format!("{}: a network for grade.input = \"{}\" {what}", file.display(), grade.input.name());
+            Err(Error::new(ErrorKind::Definition, message))
+        };
+        if !input || manifest.inputs().len() != 1 {
+            let name = grade.input.name();
+            return refuse(format!("has one input `{name}`, UINT8 [batch, 1, {rows}, {columns}]"));
+        }
+        for (name, shape) in outputs {
+            let found = manifest.outputs().iter().any(|spec| spec.name == name && fits(spec, Dtype::F32, &shape));
+            if !found {
+                return refuse(format!("has an output `{name}`, FP32, of shape {shape:?} a row"));
+            }
+        }
+        Ok(())
     }
 
     /// How this pipeline reads under an execution provider (`cpu`, `cuda`): digest of the definition, the shape model,
     /// the models with their precision, the provider, and the revisions of the code that makes pixels and grades.
     pub fn fingerprint(&self, provider: &str) -> Fingerprint {
         let revisions = [METHOD_REVISION, IMAGING_REVISION].map(u32::to_le_bytes);
-        Fingerprint::from_digest(Digest::of_fields([
-            &b"aortica fingerprint 1"[..],
-            &self.definition.digest().0,
-            &self.shape_digest.0,
-            &self.locate().digest().0,
-            self.locate().precision().name().as_bytes(),
-            &self.segment().digest().0,
-            self.segment().precision().name().as_bytes(),
-            provider.as_bytes(),
-            &revisions[0],
-            &revisions[1],
-        ]))
+        let mut fields: Vec<Vec<u8>> = vec![b"aortica fingerprint 1".to_vec(), self.definition.digest().0.to_vec()];
+        fields.extend(self.shape_digest().map(|digest| digest.0.to_vec()));
+        for manifest in self.networks() {
+            fields.extend([manifest.digest().0.to_vec(), manifest.precision().name().as_bytes().to_vec()]);
+        }
+        if let Some((_, digest)) = &self.forest {
+            // Integer arithmetic, the same wherever it is walked: no precision to tell apart.
+            fields.extend([digest.0.to_vec(), b"forest".to_vec()]);
+        }
+        fields.push(provider.as_bytes().to_vec());
+        fields.extend(revisions.map(|revision| revision.to_vec()));
+        Fingerprint::from_digest(Digest::of_fields(fields.iter().map(Vec::as_slice)))
     }
+}
+
+/// Where a model or file lies that a definition in `directory` names, and what it is called there: what belongs to another pipeline lies in
+/// its folder, beside this one.
+fn resolve<'a>(directory: &Path, name: &'a str) -> (PathBuf, &'a str) {
+    let (pipeline, own) = place(name);
+    (pipeline.map_or_else(|| directory.to_owned(), |p| directory.join("..").join(p)), own)
+}
+
+fn read_forest(path: &Path) -> Result<(Arc<Forest>, Digest)> {
+    let bytes = read_limited(path, FOREST_BYTES_MAX)?;
+    let forest = Forest::from_bytes(&bytes)
+        .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no forest", path.display()), e))?;
+    Ok((Arc::new(forest), Digest::of(&bytes)))
+}
+
+fn read_shape(path: &Path) -> Result<(ShapeModel, Digest)> {
+    let text = read_limited(path, MAX_SHAPE_BYTES)?;
+    let digest = Digest::of(&text);
+    let shape = std::str::from_utf8(&text).ok().map(ShapeModel::from_json);
+    let shape = shape
+        .ok_or_else(|| Error::new(ErrorKind::Definition, format!("{}: not UTF-8 text", path.display())))?
+        .map_err(|e| Error::caused(ErrorKind::Definition, format!("{}: no shape model", path.display()), e))?;
+    Ok((shape, digest))
 }
 
 /// The directory of a pipeline given by name (a folder of `search`) or by its own path.
@@ -216,6 +296,23 @@ mod tests {
         let message = refused("locate.toml", Some(&swapped));
         assert!(message.contains("locate.toml") && message.contains("segment"), "{message}");
         Pipeline::load(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_forest_is_read_checked_and_part_of_the_fingerprint() {
+        let folder = crate::testing::forest_directory();
+        let pipeline = Pipeline::load(folder.path()).unwrap();
+        assert!(pipeline.forest().is_some());
+        assert_eq!((pipeline.networks().count(), pipeline.forms().count()), (1, 1));
+        let models: Vec<String> = pipeline.models().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(models, ["locate", "forest"]);
+        let path = folder.path().join("forest.bin");
+        std::fs::write(&path, crate::testing::forest(0.7).to_bytes()).unwrap();
+        assert_ne!(Pipeline::load(folder.path()).unwrap().fingerprint("cpu"), pipeline.fingerprint("cpu"));
+        std::fs::write(&path, b"trees").unwrap();
+        let error = Pipeline::load(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("forest.bin: no forest"), "{error}");
+        assert_eq!(error.fault(), domain::Fault::Misconfigured);
     }
 
     #[test]

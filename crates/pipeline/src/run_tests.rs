@@ -1,6 +1,8 @@
 use super::*;
 use crate::steps::{Overlay, StepSettings};
-use crate::testing::{Shows, Study, dying_after, lake, picture, picture_of_unknown_aspect, rows, sql, table};
+use crate::testing::{
+    Shows, Study, dying_after, forest_directory, lake, picture, picture_of_unknown_aspect, rows, sql, table,
+};
 use domain::ExcludeReason;
 use inference::ErrorKind as StageErrorKind;
 use std::collections::BTreeMap;
@@ -19,6 +21,18 @@ fn small_batches() -> ScoreOptions {
 async fn run(study: &Study, lake: &Lake, options: &ScoreOptions) -> Result<RunReport> {
     let (progress, _) = watch::channel(Progress::default());
     score(&study.steps(lake), lake, &study.source().await, options, &progress, &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn a_forest_marks_calcium_where_the_pipeline_has_one() {
+    let study = Study::of(forest_directory());
+    study.add("spine.png", &picture(Shows::LateralSpine, 1));
+    let lake = lake().await;
+    let report = run(&study, &lake, &small_batches()).await.unwrap();
+    assert_eq!((report.outcomes.scored, report.pending), (1, 0));
+    // It marks every pixel; what lies together in a row is of one wall, so that one wall is calcified from end to end.
+    let found = sql(&lake, "SELECT aac24_total FROM readings").await;
+    assert!(found.contains("| 12 "), "{found}");
 }
 
 /// 30 % garbage and more: what a folder from a hospital holds.

@@ -15,6 +15,8 @@ use domain::{Corner, ImagePx, Landmark, Point, StudyKey};
 use imaging::{Deidentify, Limits};
 use inference::{Error as StageError, ErrorKind as StageErrorKind, ModelManifest, Stage, Tensor, TensorBatch};
 use lake::{CrashPoint, Lake, Location, Rehearsal, Rehearsed, SessionOptions};
+use scoring::GradeInput;
+use scoring::forest::{Forest, HaarFeature, HaarKind, Node};
 use scoring::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, STAGE_WIDTH};
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH};
 use scoring::shape::{AnnotatedShape, DISC_LINES, POINTS, ShapeModel, VERTEBRAL_POINTS, shape_landmark};
@@ -155,6 +157,51 @@ pub(crate) fn pipeline_directory() -> TempDir {
     folder
 }
 
+/// A forest that marks all of a region alike.
+pub(crate) fn forest(probability: f32) -> Forest {
+    let feature = HaarFeature::new(HaarKind::TwoDown, (0, 0), (4, 4)).unwrap();
+    Forest::new(vec![feature], &[vec![Node::Leaf { probability }]]).unwrap()
+}
+
+/// The same directory, with a forest in place of the second network.
+pub(crate) fn forest_directory() -> TempDir {
+    let folder = pipeline_directory();
+    let definition = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+    let definition = definition.replace("model = \"segment\"", "forest = \"forest.bin\"");
+    std::fs::write(folder.path().join("pipeline.toml"), definition).unwrap();
+    std::fs::write(folder.path().join("forest.bin"), forest(0.6).to_bytes()).unwrap();
+    std::fs::remove_file(folder.path().join("segment.toml")).unwrap();
+    folder
+}
+
+/// The shipped definition with a network that grades in place of the one that marks, and without what it does not need.
+pub(crate) fn graded_definition(input: GradeInput) -> String {
+    let whole = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+    let at = |table: &str| whole.find(table).unwrap();
+    let before = if input.is_located() { &whole[..at("[segment]")] } else { &whole[..at("[locate]")] };
+    let unmarked = |line: &&str| !line.starts_with("midline") && !line.starts_with("min_plaque_mm");
+    let after: Vec<&str> = whole[at("[score]")..].lines().filter(unmarked).collect();
+    let stage = format!("[grade]\nmodel = \"grade\"\ninput = \"{}\"\nthreshold = 0.5\n\n", input.name());
+    format!("{before}{stage}{}\n", after.join("\n"))
+}
+
+/// A pipeline directory whose network grades.
+pub(crate) fn graded_directory(input: GradeInput) -> TempDir {
+    let folder = pipeline_directory();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("pipeline.toml", &graded_definition(input));
+    let [rows, columns] = input.shape();
+    let mut tensors = vec![
+        tensor("inputs", input.name(), "UINT8", &[1, rows, columns]),
+        tensor("outputs", "exceeds", "FP32", &[8, 3]),
+    ];
+    if !input.is_located() {
+        tensors.extend([tensor("outputs", "assessable", "FP32", &[8]), tensor("outputs", "view", "FP32", &[3])]);
+    }
+    write("grade.toml", &manifest("grade", &tensors.concat()));
+    folder
+}
+
 /// How a fake network answers instead of computing.
 pub(crate) type Refuse = Arc<dyn Fn(u64) -> Option<StageErrorKind> + Send + Sync>;
 
@@ -247,6 +294,36 @@ impl Stage for FakeSegment {
     }
 }
 
+/// Grades L4 with 1 in front and 3 behind, all else with 0; of a whole image, it does not see L1 in front.
+struct FakeGrade {
+    manifest: ModelManifest,
+}
+
+#[async_trait]
+impl Stage for FakeGrade {
+    fn manifest(&self) -> &ModelManifest {
+        &self.manifest
+    }
+
+    async fn infer(&self, batch: TensorBatch) -> inference::Result<Vec<Tensor>> {
+        let mut exceeds = vec![0.1_f32; 24];
+        exceeds[18..].copy_from_slice(&[0.8, 0.3, 0.1, 0.95, 0.9, 0.7]);
+        let exceeds = Tensor::new("exceeds", &[1, 8, 3], exceeds)?;
+        let input = &batch.tensors()[0];
+        if input.name() != "image" {
+            return Ok(vec![exceeds]);
+        }
+        let view = match shown(&input.values::<u8>()?) {
+            Shows::LateralSpine => vec![0.9_f32, 0.05, 0.05],
+            Shows::FrontalSpine => vec![0.05, 0.9, 0.05],
+            Shows::Poison => return Err(StageError::new(StageErrorKind::Compute, "this row cannot be computed")),
+        };
+        let mut assessable = vec![0.9_f32; 8];
+        assessable[0] = 0.2;
+        Ok(vec![exceeds, Tensor::new("assessable", &[1, 8], assessable)?, Tensor::new("view", &[1, 3], view)?])
+    }
+}
+
 /// A study: pictures in a folder, fake networks, a lake in memory.
 pub(crate) struct Study {
     pub folder: TempDir,
@@ -258,9 +335,13 @@ pub(crate) struct Study {
 
 impl Study {
     pub fn new() -> Study {
-        let directory = pipeline_directory();
+        Study::of(pipeline_directory())
+    }
+
+    /// A study that is read by the pipeline of a directory.
+    pub fn of(directory: TempDir) -> Study {
         let pipeline = Arc::new(Pipeline::load(directory.path()).unwrap());
-        let manifest = pipeline.locate().clone();
+        let manifest = ModelManifest::read(&directory.path().join("locate.toml")).unwrap();
         let locate = Arc::new(FakeLocate { manifest, asked: AtomicU64::new(0), refuse: Mutex::default() });
         Study { folder: tempfile::tempdir().unwrap(), directory, pipeline, locate, stores: Arc::default() }
     }
@@ -306,14 +387,19 @@ impl Study {
         Steps::new(StepSettings { overlay, ..self.settings(lake) }).unwrap()
     }
 
+    fn stage(&self, manifest: ModelManifest) -> Arc<dyn Stage> {
+        match manifest.name() {
+            "locate" => self.locate.clone(),
+            "segment" => Arc::new(FakeSegment { manifest }),
+            _ => Arc::new(FakeGrade { manifest }),
+        }
+    }
+
     pub fn settings(&self, lake: &Lake) -> StepSettings {
         let clock = AtomicU64::new(1_700_000_000_000_000);
         StepSettings {
             pipeline: self.pipeline.clone(),
-            stages: Stages {
-                locate: self.locate.clone(),
-                segment: Arc::new(FakeSegment { manifest: self.pipeline.segment().clone() }),
-            },
+            stages: Stages(self.pipeline.networks().map(|manifest| self.stage(manifest.clone())).collect()),
             provider: "cpu".into(),
             stores: self.stores.clone(),
             lake: lake.clone(),
@@ -353,8 +439,7 @@ impl<F: Fn(CrashPoint) -> bool + Send + Sync> Rehearsal for Dying<F> {
 
 /// The same lake for a process that dies at the end of a step, where `dies` says so.
 pub(crate) fn dying_after(lake: &Lake, dies: impl Fn(Step) -> bool + Send + Sync + 'static) -> Lake {
-    let steps = [Step::Fetch, Step::Decode, Step::Locate, Step::Segment, Step::Score, Step::Publish];
-    let at = move |point| steps.into_iter().find(|step| after(*step) == point).is_some_and(&dies);
+    let at = move |point| Step::ALL.into_iter().find(|step| after(*step) == point).is_some_and(&dies);
     Lake::remains(lake.location().clone().rehearsed(Rehearsed::by(Arc::new(Dying(at)))))
 }
 

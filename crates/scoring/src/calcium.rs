@@ -5,6 +5,7 @@ use crate::midline::{Midline, MidlineEvidence, MidlinePrior, find_midline};
 use crate::region::{REGION_HEIGHT, REGION_WIDTH, Region};
 use crate::rules::{MidlineRule, ScoringRules};
 use crate::validity::PixelState;
+use crate::walls::assign_walls;
 use domain::{PixelSpacing, Wall};
 
 /// Pixels of the region.
@@ -86,7 +87,8 @@ impl RowLengths {
 
 /// Finds the calcium of both walls.
 ///
-/// `probabilities`: 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1. `state`: 256 x 128; hidden pixels hold no calcium.
+/// `probabilities`: 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1; or 1 x 256 x 128 of a method that does not know walls apart:
+/// then [`assign_walls`] tells them. `state`: 256 x 128; hidden pixels hold no calcium.
 /// Pixels on the wrong side of the midline are dropped, as the paper does; one on the line is on both sides.
 ///
 /// # Errors
@@ -100,6 +102,13 @@ pub fn find_calcium(
 ) -> Result<Calcium> {
     check(state, probabilities)?;
     let threshold = rules.threshold as f32;
+    let assigned;
+    let probabilities = if probabilities.len() == REGION_PIXELS {
+        assigned = assign_walls(probabilities, threshold, region.midline_column());
+        &assigned
+    } else {
+        probabilities
+    };
     let channel = |wall: Wall| &probabilities[wall.index() * REGION_PIXELS..(wall.index() + 1) * REGION_PIXELS];
     let prior = MidlinePrior { column: region.midline_column(), sd: region.midline_sd_columns() };
     let midline = match rules.midline {
@@ -138,9 +147,9 @@ pub fn find_calcium(
 }
 
 fn check(state: &[PixelState], probabilities: &[f32]) -> Result<()> {
-    if state.len() != REGION_PIXELS || probabilities.len() != 2 * REGION_PIXELS {
+    if state.len() != REGION_PIXELS || ![REGION_PIXELS, 2 * REGION_PIXELS].contains(&probabilities.len()) {
         let message = format!(
-            "{} region pixels and {} probabilities, expected 256 x 128 and 2 x 256 x 128",
+            "{} region pixels and {} probabilities, expected 256 x 128 and 1 or 2 x 256 x 128",
             state.len(),
             probabilities.len()
         );

@@ -20,6 +20,9 @@ pub enum ErrorKind {
     /// A shape model file that cannot be read or contradicts itself.
     #[error("invalid shape model")]
     ShapeModel,
+    /// A file that is no forest, or trees that do not end.
+    #[error("invalid forest")]
+    Forest,
     /// Scoring rules outside their written ranges.
     #[error("invalid scoring rules")]
     Rules,
@@ -39,7 +42,9 @@ impl Error {
     /// Who must act, and whether to try again.
     pub fn fault(&self) -> Fault {
         match self.kind {
-            ErrorKind::NetworkOutput | ErrorKind::ShapeModel | ErrorKind::Rules => Fault::Misconfigured,
+            ErrorKind::NetworkOutput | ErrorKind::ShapeModel | ErrorKind::Forest | ErrorKind::Rules => {
+                Fault::Misconfigured
+            }
             ErrorKind::Geometry | ErrorKind::TrainingShapes => Fault::InvalidInput,
         }
     }

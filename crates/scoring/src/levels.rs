@@ -100,7 +100,7 @@ pub fn name_levels(
 }
 
 /// The reason of exclusion that the view gives, if any.
-fn unsuitable_view(view: &[f32]) -> Result<Option<ExcludeReason>> {
+pub(crate) fn unsuitable_view(view: &[f32]) -> Result<Option<ExcludeReason>> {
     let [lateral, frontal, other] = view else {
         let message = format!("view has {} values, expected 3", view.len());
         return Err(Error::new(ErrorKind::NetworkOutput, message));

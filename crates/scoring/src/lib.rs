@@ -5,7 +5,10 @@
 
 pub mod calcium;
 mod contour;
+pub mod crop;
 pub mod error;
+pub mod forest;
+pub mod grade;
 pub mod levels;
 pub mod locate;
 pub mod midline;
@@ -17,8 +20,11 @@ pub mod rules;
 pub mod segments;
 pub mod shape;
 pub mod validity;
+mod walls;
 
+pub use crop::SpineCrop;
 pub use error::{Error, ErrorKind, Result};
+pub use grade::GradeInput;
 pub use levels::LocateOutput;
 pub use quality::Picture;
 pub use read::{Evidence, Localisation, Located, ReadingIdentity, find_region, find_region_among, score};

@@ -29,22 +29,36 @@ pub struct Picture {
 /// Flags that the spine, the region and the header raise, in the order of [`QualityFlag`]; those of confidence come with the summary.
 pub fn image_flags(spine: &Spine, state: &[PixelState], picture: &Picture) -> Vec<QualityFlag> {
     let share = |wanted: PixelState| state.iter().filter(|s| **s == wanted).count() as f64 / state.len().max(1) as f64;
+    let [spacing, aspect, annotation] = header_flags(picture);
+    [
+        spacing,
+        aspect,
+        (QualityFlag::RegionPartlyOutside, share(PixelState::Outside) >= REGION_SHARE),
+        (QualityFlag::RegionPartlyMasked, share(PixelState::Masked) >= REGION_SHARE),
+        (QualityFlag::ImplantSuspected, share(PixelState::Metal) >= METAL_SHARE),
+        (QualityFlag::FractureSuspected, fracture_suspected(spine)),
+        (QualityFlag::UnusualShape, spine.estimate.tail_probability() < UNUSUAL_SHARE),
+        annotation,
+    ]
+    .into_iter()
+    .filter_map(|(flag, raised)| raised.then_some(flag))
+    .collect()
+}
+
+/// Flags that the header raises where no spine was located.
+pub(crate) fn picture_flags(picture: &Picture) -> Vec<QualityFlag> {
+    header_flags(picture).into_iter().filter_map(|(flag, raised)| raised.then_some(flag)).collect()
+}
+
+fn header_flags(picture: &Picture) -> [(QualityFlag, bool); 3] {
     let spacing = &picture.spacing;
     let known = |mm: Option<f64>| mm.is_some_and(|mm| mm.is_finite() && mm > 0.0);
     let spacing_known = known(spacing.row_mm) && known(spacing.column_mm);
     [
         (QualityFlag::SpacingUnknown, !spacing_known),
         (QualityFlag::AspectUnknown, spacing.known_aspect().is_none()),
-        (QualityFlag::RegionPartlyOutside, share(PixelState::Outside) >= REGION_SHARE),
-        (QualityFlag::RegionPartlyMasked, share(PixelState::Masked) >= REGION_SHARE),
-        (QualityFlag::ImplantSuspected, share(PixelState::Metal) >= METAL_SHARE),
-        (QualityFlag::FractureSuspected, fracture_suspected(spine)),
-        (QualityFlag::UnusualShape, spine.estimate.tail_probability() < UNUSUAL_SHARE),
         (QualityFlag::BurnedInAnnotation, picture.burned_in_annotation),
     ]
-    .into_iter()
-    .filter_map(|(flag, raised)| raised.then_some(flag))
-    .collect()
 }
 
 /// Whether a vertebra L1-L4 is lower in front than behind, or lower than its neighbours, by more than 20 % and by more
@@ -80,17 +94,30 @@ fn fracture_suspected(spine: &Spine) -> bool {
 
 /// Totals and summary measures of eight segments, and the flags of confidence.
 ///
-/// Sums over segments are missing unless all eight were assessed. The reading's confidence is the worse of localisation (mean heatmap
-/// peak of the corners of L1-L4) and segmentation (mean over the assessed segments).
+/// Sums over segments are missing unless all eight were assessed; lengths and what is counted from them (AAC-8) also where a network
+/// gave the grades itself. The reading's confidence is the worse of localisation (mean heatmap peak of the corners of L1-L4) and
+/// segmentation (mean over the assessed segments).
 pub fn summarise(
     spine: &Spine,
     segments: &[SegmentReading; 8],
     flags: &mut Vec<QualityFlag>,
     rules: &ScoringRules,
 ) -> Summary {
+    summarise_found([spine.confidence, spine.level_confidence], segments, flags, rules)
+}
+
+/// The same for `found`: confidence of localisation and of the names of the levels, 0..1.
+pub(crate) fn summarise_found(
+    found: [f64; 2],
+    segments: &[SegmentReading; 8],
+    flags: &mut Vec<QualityFlag>,
+    rules: &ScoringRules,
+) -> Summary {
+    let [localisation, level_confidence] = found;
     let grades: [SegmentGrade; 8] = std::array::from_fn(|i| segments[i].grade);
     let aac24 = Aac24::of(&grades);
     let complete = aac24.total.is_some();
+    let measured = complete && segments.iter().all(|s| s.rows > 0);
     let calcified = |s: &SegmentReading| s.grade.grade().is_some_and(|g| g.value() > 0);
     let heights = |wall: Wall| -> f64 {
         segments
@@ -107,19 +134,19 @@ pub fn summarise(
     let calcified_rows: u32 = segments.iter().map(|s| s.calcified_rows).sum();
     let assessed: Vec<f64> = segments.iter().filter(|s| s.grade.grade().is_some()).map(|s| s.confidence).collect();
     let segmentation = assessed.iter().sum::<f64>() / assessed.len().max(1) as f64;
-    let confidence = spine.confidence.min(segmentation);
+    let confidence = localisation.min(segmentation);
 
-    raise_confidence_flags(flags, confidence, spine.level_confidence, rules);
+    raise_confidence_flags(flags, confidence, level_confidence, rules);
     Summary {
         aac24,
         category: aac24.category(rules.categories),
-        aac8_total: complete.then(|| Wall::ALL.into_iter().map(aac8).sum()),
+        aac8_total: measured.then(|| Wall::ALL.into_iter().map(aac8).sum()),
         affected_levels: complete.then_some(levels as u8),
         affected_walls: complete.then_some(walls as u8),
         length_mm: if complete { segments.iter().map(|s| s.length_mm).sum() } else { None },
-        length_pct: complete.then(|| 100.0 * f64::from(calcified_rows) / f64::from(rows.max(1))),
+        length_pct: measured.then(|| 100.0 * f64::from(calcified_rows) / f64::from(rows.max(1))),
         confidence,
-        level_confidence: spine.level_confidence,
+        level_confidence,
         flag_review: needs_review(complete, flags),
     }
 }

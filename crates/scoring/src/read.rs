@@ -9,7 +9,7 @@ use crate::region::{ROWS_PER_LEVEL, Region, RegionImage};
 use crate::rules::ScoringRules;
 use crate::segments::{SegmentFrame, read_segments};
 use crate::shape::{DISC_LINES, ShapeModel};
-use domain::reading::{Plaque, READING_SCHEMA_VERSION, WallLine};
+use domain::reading::{MEASURED_SCHEMA_VERSION, Plaque, WallLine};
 use domain::{Digest, ExcludeReason, Fingerprint, ImageId, ImagePx, Point, Reading, Wall};
 
 /// Most plaques of a reading; of more, the largest are kept.
@@ -143,7 +143,8 @@ pub struct Evidence<'a> {
     pub located: &'a Located,
     /// What [`Region::warp`] gave.
     pub image: &'a RegionImage,
-    /// The `segment` network's output, 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1.
+    /// The `segment` network's output, 2 x 256 x 128 (anterior, posterior; rows; columns), 0..1; or 1 x 256 x 128 of a method that
+    /// does not know walls apart.
     pub probabilities: &'a [f32],
     pub picture: &'a Picture,
 }
@@ -156,7 +157,8 @@ pub struct Evidence<'a> {
 /// # Errors
 /// [`ErrorKind::NetworkOutput`] for probabilities of a wrong size or that are none.
 pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRules) -> Result<Reading> {
-    let Evidence { located: Located { spine, region }, image, probabilities, picture } = *evidence;
+    let Evidence { located, image, probabilities, picture } = *evidence;
+    let Located { spine, region } = located;
     let lengths = RowLengths::of(region, &picture.spacing);
     let calcium = find_calcium(region, &image.state, probabilities, &lengths, rules)?;
     let frame = SegmentFrame {
@@ -187,16 +189,8 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
         plaques.truncate(MAX_PLAQUES);
     }
 
-    let wall_line = |wall: Wall| WallLine {
-        wall,
-        points: region.line(region.wall_column(wall)),
-        sd_px: match wall {
-            Wall::Anterior => spine.estimate.anterior_sd_px.to_vec(),
-            Wall::Posterior => spine.estimate.posterior_sd_px.to_vec(),
-        },
-    };
     let reading = Reading {
-        schema_version: READING_SCHEMA_VERSION,
+        schema_version: MEASURED_SCHEMA_VERSION,
         image_id: identity.image_id,
         fingerprint: identity.fingerprint,
         pipeline: identity.pipeline,
@@ -207,7 +201,7 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
         pixel_aspect: Some(spine.estimate.aspect),
         anterior_right: spine.estimate.anterior_right,
         corners: spine.corners.clone(),
-        walls: Wall::ALL.map(wall_line).to_vec(),
+        walls: wall_lines(located),
         midline: region.line(calcium.midline.column),
         plaques: plaques.into_iter().map(|(_, plaque)| plaque).collect(),
         segments: segments.to_vec(),
@@ -218,13 +212,27 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
     Ok(rounded(reading))
 }
 
+/// The walls where the shape model expects them.
+pub(crate) fn wall_lines(located: &Located) -> Vec<WallLine> {
+    let Located { spine, region } = located;
+    let wall_line = |wall: Wall| WallLine {
+        wall,
+        points: region.line(region.wall_column(wall)),
+        sd_px: match wall {
+            Wall::Anterior => spine.estimate.anterior_sd_px.to_vec(),
+            Wall::Posterior => spine.estimate.posterior_sd_px.to_vec(),
+        },
+    };
+    Wall::ALL.map(wall_line).to_vec()
+}
+
 fn round_to(value: &mut f64, decimals: f64) {
     let rounded = (*value * decimals).round() / decimals;
     // No negative zero: it would print.
     *value = if rounded == 0.0 { 0.0 } else { rounded };
 }
 
-fn rounded(mut reading: Reading) -> Reading {
+pub(crate) fn rounded(mut reading: Reading) -> Reading {
     let point = |p: &mut Point<ImagePx>| {
         round_to(&mut p.x, 1e3);
         round_to(&mut p.y, 1e3);
@@ -251,6 +259,7 @@ fn rounded(mut reading: Reading) -> Reading {
         segment.length_mm.iter_mut().for_each(|mm| round_to(mm, 1e3));
         segment.length_pct.iter_mut().for_each(|pct| round_to(pct, 1e4));
         round_to(&mut segment.confidence, 1e4);
+        segment.exceeds.iter_mut().flatten().for_each(|p| round_to(p, 1e4));
     }
     let summary = &mut reading.summary;
     summary.length_mm.iter_mut().for_each(|mm| round_to(mm, 1e3));

@@ -94,28 +94,49 @@ fn hidden(frame: &SegmentFrame, wall: Wall, row: usize) -> Option<NotAssessable>
     (2 * total >= cells.len()).then(|| reasons.into_iter().fold(reasons[0], |a, b| if b.0 > a.0 { b } else { a }).1)
 }
 
-/// Reads the eight segments, in the order of [`Segment::all`].
-///
-/// A row of a segment is calcified when at least one pixel of its wall is. Rows that do not show the wall count neither as
-/// calcified nor as free; a segment with more than `max_hidden_share` of them has no grade (never 0, invariant 7).
-pub fn read_segments(frame: &SegmentFrame, calcium: &Calcium, rules: &ScoringRules) -> [SegmentReading; 8] {
+/// What can be seen of a segment.
+struct View {
+    /// Its rows that show the wall.
+    rows: Vec<usize>,
+    /// Why it cannot be graded, if it cannot.
+    obstacle: Option<NotAssessable>,
+}
+
+/// A segment with more than `max_hidden_share` of rows that do not show the wall has no grade (never 0, invariant 7).
+fn views(frame: &SegmentFrame, rules: &ScoringRules) -> [View; 8] {
     let hidden: [Vec<Option<NotAssessable>>; 2] =
         Wall::ALL.map(|wall| (0..REGION_HEIGHT).map(|row| hidden(frame, wall, row)).collect());
     Segment::all().map(|segment| {
         let rows = segment_rows(frame, segment, rules.extent);
         let hidden = &hidden[segment.wall.index()];
         let reasons: Vec<NotAssessable> = rows.clone().filter_map(|row| hidden[row]).collect();
-        let reason = if frame.uncertain[segment.level.index()] {
+        let obstacle = if frame.uncertain[segment.level.index()] {
             Some(NotAssessable::LevelUncertain)
         } else if reasons.len() as f64 > rules.max_hidden_share * rows.len() as f64 {
             most_frequent(&reasons)
         } else {
             None
         };
-        let visible: Vec<usize> = rows.filter(|row| hidden[*row].is_none()).collect();
-        match reason {
-            Some(reason) => not_assessed(segment, reason, visible.len()),
-            None => grade_segment(frame, calcium, rules, segment, &visible),
+        View { rows: rows.filter(|row| hidden[*row].is_none()).collect(), obstacle }
+    })
+}
+
+/// Why each segment cannot be graded, if it cannot, in the order of [`Segment::all`].
+pub fn obstacles(frame: &SegmentFrame, rules: &ScoringRules) -> [Option<NotAssessable>; 8] {
+    views(frame, rules).map(|view| view.obstacle)
+}
+
+/// Reads the eight segments, in the order of [`Segment::all`].
+///
+/// A row of a segment is calcified when at least one pixel of its wall is. Rows that do not show the wall count neither as
+/// calcified nor as free; of a segment that shows too few of them see [`obstacles`].
+pub fn read_segments(frame: &SegmentFrame, calcium: &Calcium, rules: &ScoringRules) -> [SegmentReading; 8] {
+    let views = views(frame, rules);
+    Segment::all().map(|segment| {
+        let View { rows, obstacle } = &views[segment.index()];
+        match obstacle {
+            Some(reason) => not_assessed(segment, *reason, rows.len()),
+            None => grade_segment(frame, calcium, rules, segment, rows),
         }
     })
 }
@@ -127,7 +148,7 @@ fn most_frequent(reasons: &[NotAssessable]) -> Option<NotAssessable> {
         .fold(None, |best: Option<NotAssessable>, r| if count(r) > best.map_or(0, count) { Some(r) } else { best })
 }
 
-fn not_assessed(segment: Segment, reason: NotAssessable, rows: usize) -> SegmentReading {
+pub(crate) fn not_assessed(segment: Segment, reason: NotAssessable, rows: usize) -> SegmentReading {
     SegmentReading {
         level: segment.level,
         wall: segment.wall,
@@ -137,6 +158,7 @@ fn not_assessed(segment: Segment, reason: NotAssessable, rows: usize) -> Segment
         length_pct: None,
         length_mm: None,
         confidence: 0.0,
+        exceeds: None,
     }
 }
 
@@ -164,6 +186,7 @@ fn grade_segment(
         length_pct: Some(100.0 * f64::from(r) / f64::from(h)),
         length_mm: frame.lengths.true_mm(segment.wall, calcified.into_iter()),
         confidence: grade_certainty(&peaks, rules.rule, rules.threshold),
+        exceeds: None,
     }
 }
 

@@ -185,6 +185,29 @@ fn pixels_on_the_wrong_side_do_not_count() {
     assert_eq!(bench.grades(&ScoringRules::default()), [0, 3, 0, 0, 3, 0, 0, 0].map(Some));
 }
 
+/// The paper scores no binary map; ours gives what two maps would, as long as the walls lie apart.
+#[test]
+fn one_map_of_both_walls_scores_as_two_maps_do() {
+    let mut bench = Bench::new();
+    bench.plaque(Wall::Posterior, 10..25, 0.9);
+    bench.plaque(Wall::Anterior, 70..91, 0.9);
+    bench.plaque(Wall::Posterior, 70..113, 0.8);
+    bench.plaque(Wall::Anterior, 200..201, 0.9);
+    let two = bench.read(&ScoringRules::default());
+    let (anterior, posterior) = bench.probabilities.split_at(PIXELS);
+    bench.probabilities = anterior.iter().zip(posterior).map(|(a, p)| a.max(*p)).collect();
+    let one = bench.read(&ScoringRules::default());
+    assert_eq!(one.clone().map(|s| (s.grade, s.calcified_rows)), two.map(|s| (s.grade, s.calcified_rows)));
+    assert_eq!(one.map(|s| s.grade.grade().unwrap().value()), [0, 1, 1, 3, 0, 0, 1, 0]);
+    // Plaque over the expected midline is of one wall, the one on whose side most of it lies.
+    bench.probabilities.fill(0.02);
+    let middle = bench.region.midline_column().ceil() as usize;
+    for row in 130..150 {
+        bench.probabilities[row * REGION_WIDTH + middle - 2..row * REGION_WIDTH + middle + 6].fill(0.9);
+    }
+    assert_eq!(bench.grades(&ScoringRules::default()), [0, 0, 0, 0, 0, 1, 0, 0].map(Some));
+}
+
 #[test]
 fn a_grade_near_its_border_is_less_certain() {
     let mut bench = Bench::new();

@@ -8,7 +8,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("{address} can be reached from other machines, so {missing}; --unprotected serves it all the same")]
     Unprotected { address: SocketAddr, missing: &'static str },
@@ -18,12 +18,10 @@ pub enum Error {
     Password(&'static str),
     #[error("{what} {path}: {problem}")]
     Tls { what: &'static str, path: PathBuf, problem: String },
-    #[error("the metrics: {0}")]
+    #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
-    #[error("{0}")]
-    Lake(#[from] lake::Error),
-    #[error("preparing the session: {0}")]
-    Session(Box<datafusion::error::DataFusionError>),
+    #[error("the lake cannot be served: {0}")]
+    Unreadable(crate::Refusal),
 }
 
 impl Error {
@@ -33,12 +31,10 @@ impl Error {
                 Fault::Misconfigured
             }
             Error::Password(_) => Fault::InvalidInput,
-            Error::Lake(error) => error.fault(),
-            Error::Metrics(_) | Error::Session(_) => Fault::Bug,
+            Error::Unreadable(refusal) if refusal.reason == crate::Reason::Store => {
+                Fault::Transient { retry_after: None }
+            }
+            Error::Metrics(_) | Error::Unreadable(_) => Fault::Bug,
         }
-    }
-
-    pub(crate) fn session(error: datafusion::error::DataFusionError) -> Error {
-        Error::Session(Box::new(error))
     }
 }

@@ -1,13 +1,11 @@
 //! The lake for those who ask over the network: PostgreSQL's protocol and HTTP, with users, roles, limits and reasons.
 //!
-//! A statement goes [`statement`] (not too long, not too deep) → plan over the newest [`snapshot`] of the lake → [`access`] (what the
-//! role may ask) → [`query`] (memory, time, rows, turns) → rows through one of the two doors.
+//! A statement goes [`statement`] (not too long, not too deep) → plan over the newest [`snapshot`] of what the role may
+//! see → [`query`] (memory, time, rows, turns) → rows through one of the two doors.
 
-mod access;
 mod base64;
 mod catalog;
 mod error;
-mod groups;
 mod growth;
 mod http;
 mod limits;
@@ -26,9 +24,9 @@ mod users;
 mod window;
 
 pub use error::{Error, Result};
-pub use groups::Disclosure;
 pub use limits::{Limits, STATEMENT_KIB_MAX, THREAD_STACK_BYTES};
 pub use refusal::{Reason, Refusal};
 pub use server::{Bound, Server};
+pub use snapshot::Aggregate;
 pub use tls::Identity;
 pub use users::{Role, User, Users, set_password, set_token};

@@ -1,7 +1,5 @@
 //! From a statement to rows, within limits: the one way both doors go.
 
-use crate::access;
-use crate::groups::Groups;
 use crate::limits::Limits;
 use crate::memory::{QueryMemory, TotalMemory};
 use crate::metrics::{DONE, Door, LEFT, Metrics};
@@ -22,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use futures::future::FutureExt;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
+use lake::LakeSession;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
@@ -32,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 /// All that is asked of one lake.
 pub(crate) struct Queries {
     pub snapshots: Snapshots,
-    groups: Groups,
     pub limits: Limits,
     pub metrics: Metrics,
     pub memory: Arc<TotalMemory>,
@@ -55,7 +53,7 @@ pub(crate) struct Asker {
 #[derive(Clone)]
 pub(crate) struct Prepared {
     pub statement: Arc<Statement>,
-    /// Admitted for the user who asked.
+    /// It reads; whether it may be run is looked at when its values are known.
     pub plan: LogicalPlan,
     over: Weak<Snapshot>,
 }
@@ -67,10 +65,9 @@ pub(crate) struct Answer {
 }
 
 impl Queries {
-    pub fn new(snapshots: Snapshots, groups: Groups, limits: Limits, metrics: Metrics) -> Queries {
+    pub fn new(snapshots: Snapshots, limits: Limits, metrics: Metrics) -> Queries {
         Queries {
             snapshots,
-            groups,
             memory: TotalMemory::new(limits.memory_bytes),
             turns: Arc::new(Semaphore::new(limits.queries)),
             cut: CancellationToken::new(),
@@ -79,22 +76,12 @@ impl Queries {
         }
     }
 
-    async fn newest(&self) -> Result<Arc<Snapshot>, Refusal> {
-        self.snapshots.newest().await.map_err(|error| match &error {
-            crate::Error::Lake(error) => Refusal::of_lake(error),
-            other => {
-                tracing::error!(error = %other, "no session");
-                Refusal::new(Reason::Internal, "a fault of the server; its log says more")
-            }
-        })
-    }
-
     /// Plans a statement over the newest version of the lake.
     pub async fn prepare(&self, asker: &Asker, statement: Arc<Statement>) -> Result<Prepared, Refusal> {
         let mut work = self.work(asker);
         let prepared = async {
-            let snapshot = self.newest().await?;
-            self.plan(asker, &mut work, &snapshot, statement).await
+            let snapshot = self.snapshots.newest(asker.user.role).await?;
+            self.plan(&mut work, &snapshot, statement).await
         };
         let prepared = prepared.await;
         match &prepared {
@@ -131,17 +118,14 @@ impl Queries {
 
     async fn plan(
         &self,
-        asker: &Asker,
         work: &mut Work,
         snapshot: &Arc<Snapshot>,
         statement: Arc<Statement>,
     ) -> Result<Prepared, Refusal> {
-        let state = access::session(&asker.user, snapshot, &self.groups).await?.state();
+        let state = snapshot.context.state();
         let planned = work.on(state.statement_to_plan((*statement).clone())).await?;
         let plan = planned.map_err(|error| self.explain(snapshot, error, None))?;
-        let plan = access::reading(plan)?;
-        work.on(access::one_fingerprint(&asker.user, snapshot, &plan)).await??;
-        Ok(Prepared { plan, statement, over: Arc::downgrade(snapshot) })
+        Ok(Prepared { plan: reading(plan)?, statement, over: Arc::downgrade(snapshot) })
     }
 
     async fn start(
@@ -151,12 +135,12 @@ impl Queries {
         prepared: &Prepared,
         values: Option<ParamValues>,
     ) -> Result<(Rows, Arc<QueryMemory>), Refusal> {
-        let snapshot = self.newest().await?;
+        let snapshot = self.snapshots.newest(asker.user.role).await?;
         let current = prepared.over.upgrade().is_some_and(|over| Arc::ptr_eq(&over, &snapshot));
         let plan = if current {
             prepared.plan.clone()
         } else {
-            self.plan(asker, work, &snapshot, Arc::clone(&prepared.statement)).await?.plan
+            self.plan(work, &snapshot, Arc::clone(&prepared.statement)).await?.plan
         };
         let memory = QueryMemory::new(self.limits.query_memory_bytes, &self.memory);
         let explained = |error| self.explain(&snapshot, error, Some(&memory));
@@ -164,8 +148,10 @@ impl Queries {
             Some(values) => plan.replace_params_with_values(&values).map_err(explained)?,
             None => plan,
         };
-        let session = access::session(&asker.user, &snapshot, &self.groups).await?;
-        let state = self.state(&session, &memory).map_err(explained)?;
+        let memory_mib = self.limits.query_memory_bytes >> 20;
+        let admitted = work.on(snapshot.door.admit(&plan, memory_mib)).await?;
+        admitted.map_err(|error| Refusal::of_lake(&error))?;
+        let state = self.state(&snapshot.context, &memory).map_err(explained)?;
         let physical = work.on(state.create_physical_plan(&plan)).await?.map_err(explained)?;
         let context = state.task_ctx();
         let stream = work.on(async { execute_stream(physical, context) }).await?.map_err(explained)?;
@@ -188,7 +174,7 @@ impl Queries {
         if memory.is_some_and(QueryMemory::was_crowded) {
             return Refusal::new(Reason::Busy, "other queries have all memory of the server; try again later");
         }
-        Refusal::of_lake(&snapshot.session.explain(error, self.limits.query_memory_bytes >> 20))
+        Refusal::of_lake(&snapshot.door.explain(error, self.limits.query_memory_bytes >> 20))
     }
 
     fn work(&self, asker: &Asker) -> Work {
@@ -241,6 +227,14 @@ impl Queries {
             }
         });
         Answer { schema, batches: batches.boxed() }
+    }
+}
+
+/// Lets a plan pass that reads.
+fn reading(plan: LogicalPlan) -> Result<LogicalPlan, Refusal> {
+    match LakeSession::read_only().verify_plan(&plan) {
+        Ok(()) => Ok(plan),
+        Err(_) => Err(Refusal::new(Reason::ReadOnly, "the lake can only be read: write SELECT or EXPLAIN")),
     }
 }
 

@@ -133,6 +133,7 @@ impl Refusal {
             lake::Error::Query(message) if message.starts_with("the lake can only be read") => Reason::ReadOnly,
             lake::Error::Query(_) => Reason::Statement,
             lake::Error::QueryMemory { .. } => Reason::Memory,
+            lake::Error::Policy { .. } => Reason::Role,
             other => match other.fault() {
                 Fault::Transient { .. } | Fault::Overloaded | Fault::Misconfigured => Reason::Store,
                 Fault::InvalidInput | Fault::Bug => Reason::Internal,

@@ -1,16 +1,15 @@
 //! Both doors over one lake, from listening to the last answer.
 
 use crate::error::{Error, Result};
-use crate::groups::{Disclosure, Groups};
 use crate::http::Http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::postgres::Postgres;
 use crate::query::Queries;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Aggregate, Snapshots};
 use crate::tls::{Identity, Protocol};
-use crate::users::Users;
-use lake::{Lake, SessionOptions};
+use crate::users::{Role, Users};
+use lake::Lake;
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 pub struct Server {
     pub lake: Lake,
     pub limits: Limits,
+    /// `None`: nobody is told numbers under disclosure control.
+    pub aggregate: Option<Aggregate>,
     /// `None`: whoever reaches the socket sees the rows.
     pub users: Option<Users>,
-    /// What the role `aggregate` may be told; `None`: its users are refused.
-    pub disclosure: Option<Disclosure>,
     /// `None`: nothing is encrypted.
     pub identity: Option<Identity>,
     /// Serve other machines although there are no users, or no TLS.
@@ -50,16 +49,10 @@ impl Server {
             self.check(*address)?;
         }
         let metrics = Metrics::register(&self.registry)?;
-        let options = SessionOptions {
-            memory_mib: (self.limits.query_memory_bytes >> 20).max(1),
-            threads: self.limits.threads,
-            ..SessionOptions::default()
-        };
-        let groups = Groups::new(self.lake.clone(), options.clone(), self.disclosure);
-        let snapshots = Snapshots::new(self.lake, options, &self.limits, metrics.clone());
+        let snapshots = Snapshots::new(self.lake, self.aggregate, &self.limits, metrics.clone());
         // A lake that cannot be read is told now, not to the first who asks.
-        snapshots.newest().await?;
-        let queries = Arc::new(Queries::new(snapshots, groups, self.limits, metrics));
+        snapshots.newest(Role::Row).await.map_err(Error::Unreadable)?;
+        let queries = Arc::new(Queries::new(snapshots, self.limits, metrics));
         let users = self.users.map(Arc::new);
         let tls = |protocol| self.identity.as_ref().map(|identity| identity.acceptor(&protocol)).transpose();
         let mut bound = Bound { queries: Arc::clone(&queries), postgres: None, http: None };

@@ -34,10 +34,10 @@ LIBPQ = {
 }
 
 
-def query(sql):
+def query(sql, *options):
     """What `aortica query` prints as CSV."""
     lake = str(WORK / "lake")
-    return subprocess.run([os.environ["AORTICA"], "query", "--lake", lake, "--format", "csv", sql], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([os.environ["AORTICA"], "query", "--lake", lake, "--format", "csv", *options, sql], check=True, capture_output=True, text=True).stdout
 
 
 def psql(*arguments, **changed):
@@ -82,6 +82,12 @@ class Psql(unittest.TestCase):
         self.assertEqual({line.split("|")[1] for line in functions.splitlines()}, names)
         self.assertIn("count, n", self.told("-At", "-c", r"\df wilson"))
 
+    def test_the_aggregate_role_is_told_what_the_policy_allows(self):
+        ben = {"user": "ben", "password": "battery staple"}
+        for sql in ["SELECT * FROM aggregate_functions", "SELECT * FROM participants()", "SELECT * FROM prevalence('sex')"]:
+            self.assertEqual(self.told("--csv", "-c", sql, **ben), query(sql, "--role", "aggregate"))
+        self.assertNotIn("readings", self.told("-At", "-c", r"\d", **ben))
+
     def test_pieces(self):
         sql = "SELECT value FROM range(1, 8)"
         self.assertEqual(self.told("-At", "-v", "FETCH_COUNT=3", "-c", sql).split(), [str(n) for n in range(1, 8)])
@@ -91,7 +97,8 @@ class Psql(unittest.TestCase):
         self.assertIn("did you mean aac24_total?", wrong.stderr)
         self.assertIn("can only be read", psql("-c", "DROP TABLE readings").stderr)
         self.assertIn("COPY is not served", psql("-c", r"\copy readings to '/dev/null'").stderr)
-        self.assertIn("aggregate", psql("-c", "SELECT * FROM readings", user="ben", password="battery staple").stderr)
+        ben = {"user": "ben", "password": "battery staple"}
+        self.assertIn("the aggregate role sees no rows", psql("-c", "SELECT * FROM readings", **ben).stderr)
         self.assertIn("do not match", psql("-c", "SELECT 1", password="correct hors").stderr)
         self.assertIn("do not match", psql("-c", "SELECT 1", user="eve").stderr)
         self.assertIn("sslmode=require", psql("-c", "SELECT 1", sslmode="disable").stderr)

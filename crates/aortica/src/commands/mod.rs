@@ -5,6 +5,7 @@ pub mod config;
 pub mod distributed;
 pub mod evaluate;
 pub mod infer;
+pub mod learning;
 pub mod model;
 pub mod phantom;
 pub mod pipeline;

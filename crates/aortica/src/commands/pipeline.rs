@@ -48,7 +48,7 @@ fn list(as_json: bool) -> anyhow::Result<()> {
 
 fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     let forms = |name: &str| -> Vec<&str> {
-        let all = pipeline.forms().into_iter().flat_map(Forms::all);
+        let all = pipeline.forms().flat_map(Forms::all);
         all.filter(|form| form.name() == name).map(|form| form.precision().name()).collect()
     };
     let model = |m: &ModelManifest| {
@@ -58,9 +58,10 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     let shown = json!({
         "fingerprint": pipeline.fingerprint("cpu"),
         "definition": pipeline.definition(),
-        "models": [model(pipeline.locate()), model(pipeline.segment())],
-        "shape_model": {"shapes": pipeline.shape().n_shapes(), "modes": pipeline.shape().n_modes(),
-            "variance_share": pipeline.shape().variance_share()},
+        "models": pipeline.networks().map(model).collect::<Vec<_>>(),
+        "forest": pipeline.forest().map(|forest| json!({"trees": forest.size().0, "nodes": forest.size().1})),
+        "shape_model": pipeline.shape().map(|shape| json!({"shapes": shape.n_shapes(), "modes": shape.n_modes(),
+            "variance_share": shape.variance_share()})),
     });
     if as_json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
@@ -69,7 +70,7 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
     let definition = pipeline.definition();
     println!("{} {}\n{}\n", definition.name, definition.version, definition.summary);
     println!("fingerprint on cpu  {}", pipeline.fingerprint("cpu"));
-    for m in [pipeline.locate(), pipeline.segment()] {
+    for m in pipeline.networks() {
         let gflop = m.gflop_per_row().map_or(String::new(), |g| format!(", {g:.2} GFLOP an image"));
         let others = forms(m.name()).join(", ");
         println!(
@@ -79,7 +80,13 @@ fn show(pipeline: &Pipeline, as_json: bool) -> anyhow::Result<()> {
             m.precision().name()
         );
     }
-    println!("shape model         {} shapes, {} modes", pipeline.shape().n_shapes(), pipeline.shape().n_modes());
+    if let Some(forest) = pipeline.forest() {
+        let (trees, nodes) = forest.size();
+        println!("forest              {trees} trees, {nodes} nodes, {} features", forest.features().len());
+    }
+    if let Some(shape) = pipeline.shape() {
+        println!("shape model         {} shapes, {} modes", shape.n_shapes(), shape.n_modes());
+    }
     println!("folder              {}\n", pipeline.directory().display());
     print!("{}", toml::to_string_pretty(definition)?);
     Ok(())

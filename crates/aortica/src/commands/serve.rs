@@ -11,10 +11,11 @@ use rustyline::config::Configurer;
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
-use serve::{Disclosure, Identity, Role, Server, Users};
+use serve::{Aggregate, Identity, Role, Server, Users};
 use std::borrow::Cow;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longest input that may hold a password, bytes.
 const PASSWORD_INPUT_MAX: u64 = 64 << 10;
@@ -59,12 +60,12 @@ fn serve(args: &ServeArgs, settings: &Settings) -> anyhow::Result<u8> {
         .build()?;
     runtime.block_on(async {
         let stop = signals::stop_on_signal();
-        let policy = args.policy.as_deref().map(|file| wiring::policy(Some(file), lake)).transpose()?;
+        let aggregate = aggregate(args, settings, lake)?;
         let server = Server {
+            aggregate,
             lake: wiring::open_lake(lake).await?,
             limits: settings.serve.limits(threads),
             users,
-            disclosure: policy.map(|policy| Disclosure { policy, fingerprint: args.fingerprint.clone() }),
             identity,
             unprotected: args.unprotected,
             registry: prometheus::Registry::new(),
@@ -80,6 +81,24 @@ fn serve(args: &ServeArgs, settings: &Settings) -> anyhow::Result<u8> {
         bound.run(stop).await;
         Ok(0)
     })
+}
+
+/// What the aggregate role is told: by the policy that is named, else by the default one where its log can lie beside the lake.
+fn aggregate(args: &ServeArgs, settings: &Settings, lake: &str) -> anyhow::Result<Option<Aggregate>> {
+    let file = args.policy.as_ref().or(settings.serve.policy.as_ref());
+    let policy = match wiring::policy(file.map(PathBuf::as_path), lake) {
+        Ok(policy) => policy,
+        Err(error) if file.is_none() => {
+            tracing::info!("the aggregate role is not served: {error:#}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Some(Aggregate {
+        policy,
+        fingerprint: args.fingerprint.clone(),
+        refresh_after: Duration::from_secs(settings.serve.aggregate_refresh_s.into()),
+    }))
 }
 
 fn users_file(args: &UserArgs, settings: &Settings) -> anyhow::Result<PathBuf> {

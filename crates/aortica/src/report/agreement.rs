@@ -3,7 +3,7 @@
 use super::Report;
 use super::svg::{Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, share, text};
+use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, share, shown, text};
 use crate::cohort::Row;
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
@@ -34,11 +34,11 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         };
         readers.push(context! {
             name => name,
-            figure => Value::from_serialize(&drawing(place, name, &of(&points), &of(&agreement))),
-            table => Value::from_serialize(&measures(&format!("AAC-24 of the network against reader {name}"), &of(&agreement))),
-            confusion => Value::from_serialize(&confusion_table(name, &of(&confusion))),
-            classes => Value::from_serialize(&class_table(name, &of(&classes))),
-            tests => Value::from_serialize(&tests(name, &of(&paired))),
+            figure => shown(drawing(place, name, &of(&points), &of(&agreement))),
+            table => shown(measures(&format!("AAC-24 of the network against reader {name}"), &of(&agreement))),
+            confusion => shown(confusion_table(name, &of(&confusion))),
+            classes => shown(class_table(name, &of(&classes))),
+            tests => shown(tests(name, &of(&paired))),
         });
     }
     let icc: Vec<String> = names
@@ -53,7 +53,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     report.fact("icc", icc.join("; "));
     report.fact("readers", format!("{} ({})", names.len(), names.join(", ")));
     let between = between_readers(report, &names).await?;
-    Ok(context! { readers, between => Value::from_serialize(&between) })
+    Ok(context! { readers, between => shown(&between) })
 }
 
 /// Readers against each other, for what the network can be measured by.

@@ -3,7 +3,7 @@
 //! STROBE: von Elm et al., Lancet 2007;370:1453 (cohort and cross-sectional). RECORD: Benchimol et al., PLoS Med 2015;12:e1001885.
 //! CLAIM: Mongan, Moy & Kahn, Radiol Artif Intell 2020;2:e200029. Items are named in our own short words.
 
-use super::words::Table;
+use super::words::{Table, shown};
 use minijinja::{Value, context};
 use std::collections::BTreeMap;
 
@@ -158,7 +158,7 @@ pub fn section(facts: &BTreeMap<&'static str, String>) -> Value {
         ("RECORD, routinely collected health data", RECORD),
         ("CLAIM 2020, artificial intelligence in imaging", CLAIM),
     ];
-    let tables = lists.map(|(name, items)| Value::from_serialize(table(name, items, facts)));
+    let tables = lists.map(|(name, items)| shown(table(name, items, facts)));
     context! { tables => tables.to_vec() }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::svg::{Anchor, Plot, Scale};
-use super::words::{Estimated, Figure, Table, count, number, share};
+use super::words::{Estimated, Figure, Table, count, number, share, shown};
 use crate::cohort::Row;
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
@@ -46,9 +46,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
                 .to_owned(),
     });
     Ok(context! {
-        figure => Value::from_serialize(&figure),
-        table => Value::from_serialize(&table),
-        known => Value::from_serialize(&known),
+        figure => shown(&figure),
+        table => shown(&table),
+        known => shown(&known),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::svg::{Anchor, Svg};
-use super::words::{Figure, Table, count, plain, share, text};
+use super::words::{Figure, Table, count, plain, share, shown, text};
 use crate::cohort::Row;
 use minijinja::{Value, context};
 
@@ -54,10 +54,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         lost.row([words, why, count(row, "n").to_string()]);
     }
     Ok(context! {
-        figure => Value::from_serialize(&drawing(&reasons)),
-        table => Value::from_serialize(&table),
-        flagged => Value::from_serialize(&flagged),
-        lost => Value::from_serialize(&(!segments.is_empty()).then_some(lost)),
+        figure => shown(drawing(&reasons)),
+        table => shown(&table),
+        flagged => shown(&flagged),
+        lost => shown((!segments.is_empty()).then_some(lost)),
     })
 }
 

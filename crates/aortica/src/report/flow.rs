@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::svg::{Anchor, Svg};
-use super::words::{Figure, Table, count, plain, share, text};
+use super::words::{Figure, Table, count, plain, share, shown, text};
 use crate::cohort::Row;
 use crate::statements;
 use minijinja::{Value, context};
@@ -98,9 +98,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         svg: drawing(&stages),
         caption: "Flow of images and participants. One primary reason each.".to_owned(),
     };
-    Ok(
-        context! { figure => Value::from_serialize(&figure), table => Value::from_serialize(&table), linked => report.cohort.has_file },
-    )
+    Ok(context! { figure => shown(&figure), table => shown(&table), linked => report.cohort.has_file })
 }
 
 /// Boxes one under the other, what left at the right.

@@ -1,7 +1,7 @@
 //! What was done, with what: versions, digests, rules.
 
 use super::Report;
-use super::words::{Table, count, text};
+use super::words::{Table, count, shown, text};
 use crate::cohort::digest_of;
 use anyhow::Context;
 use domain::{Fingerprint, ImageId};
@@ -48,10 +48,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         }
     }
     Ok(context! {
-        table => Value::from_serialize(&table),
+        table => shown(&table),
         with => report.args.cohort.with.is_some(),
         human => report.cohort.has_human,
-        facts => Value::from_serialize(&report.facts),
+        facts => shown(&report.facts),
     })
 }
 

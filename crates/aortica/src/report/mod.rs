@@ -23,6 +23,7 @@ use anyhow::Context;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use words::shown;
 
 /// A report under way: what is asked, and every answer so far.
 pub struct Report<'a> {
@@ -97,14 +98,14 @@ impl<'a> Report<'a> {
         add("survival", "Outcome by category", survival::section(self).await?)?;
         add("failures", "Images without a score", failures::section(self).await?)?;
         add("methods", "Methods", methods::section(self).await?)?;
-        add("limits", "Limits", Value::from_serialize(&self.facts))?;
+        add("limits", "Limits", shown(&self.facts))?;
         add("checklists", "Reporting checklists", checklists::section(&self.facts))?;
         let page = environment.get_template(PAGE)?;
         let values = minijinja::context! {
-            title => self.args.title,
-            date => self.args.date,
-            facts => Value::from_serialize(&self.facts),
-            sections => Value::from_serialize(&sections),
+            title => &self.args.title,
+            date => &self.args.date,
+            facts => shown(&self.facts),
+            sections => shown(&sections),
         };
         Ok(page.render(values)?)
     }

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::svg::{Scale, Whisker, whiskers};
-use super::words::{Estimated, Figure, Table, count, share, text};
+use super::words::{Estimated, Figure, Table, count, share, shown, text};
 use crate::cohort::{Row, quoted};
 use crate::statements::{self, Asked, at_least};
 use minijinja::{Value, context};
@@ -43,7 +43,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
             let count = format!("SELECT count(DISTINCT {0}) AS n FROM participants", quoted(&site));
             let sites = report.cohort.count(&count).await?;
             report.fact("sites", sites.to_string());
-            Some(context! { table => Value::from_serialize(&table), figure => Value::from_serialize(&figure) })
+            Some(context! { table => shown(&table), figure => shown(&figure) })
         }
         None => {
             report.fact("sites", "not named");
@@ -51,9 +51,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         }
     };
     Ok(context! {
-        images => Value::from_serialize(&by_scanner),
-        scanners => Value::from_serialize(&scanners),
-        scanner_figure => Value::from_serialize(&scanner_figure),
+        images => shown(&by_scanner),
+        scanners => shown(&scanners),
+        scanner_figure => shown(&scanner_figure),
         sites,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::svg::{Scale, Whisker, whiskers};
-use super::words::{Estimated, Figure, Table, count, text};
+use super::words::{Estimated, Figure, Table, count, shown, text};
 use crate::cohort::Row;
 use crate::statements::{self, Asked, at_least};
 use minijinja::{Value, context};
@@ -55,11 +55,11 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     lines(&mut table, "By sex", &by_sex, sex);
     lines(&mut table, "By sex and age at the image, years", &by_age, |row| format!("{}, {}", sex(row), band(row)));
     Ok(context! {
-        table => Value::from_serialize(&table),
-        bounds => Value::from_serialize(&bounds_table(&all)),
-        figure => Value::from_serialize(&drawing(&by_age, &any)),
-        standardised => Value::from_serialize(&standardised(&standard, &standard_by_sex)),
-        trend => Value::from_serialize(&trend_table(&trend)),
+        table => shown(&table),
+        bounds => shown(bounds_table(&all)),
+        figure => shown(drawing(&by_age, &any)),
+        standardised => shown(standardised(&standard, &standard_by_sex)),
+        trend => shown(trend_table(&trend)),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::Report;
 use super::svg::{Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, share};
+use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, share, shown};
 use crate::cohort::Row;
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
@@ -17,9 +17,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let n = visits.first().map_or(0, |row| count(row, "n"));
     report.fact("repeats", n.to_string());
     if n == 0 {
-        return Ok(
-            context! { table => None::<Table>, figure => None::<Figure>, transitions => None::<Table>, visits => "", detectable => false },
-        );
+        return Ok(context! { table => (), figure => (), transitions => (), visits => "", detectable => false });
     }
     let detectable = crate::commands::stats::detectable(report.args.cohort.detectable)?;
     let sql = statements::progression(&Asked::of::<&str>("repeat_visits", &[]), detectable);
@@ -54,9 +52,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     });
     Ok(context! {
         visits => words,
-        table => Value::from_serialize(&table),
-        figure => Value::from_serialize(&drawing(&pairs)),
-        transitions => Value::from_serialize(&transitions(&moves)),
+        table => shown(&table),
+        figure => shown(drawing(&pairs)),
+        transitions => shown(transitions(&moves)),
         detectable => detectable.is_some(),
     })
 }

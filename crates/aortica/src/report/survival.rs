@@ -3,7 +3,7 @@
 use super::Report;
 use super::svg::{Anchor, Plot, Scale};
 use super::table1::CATEGORIES;
-use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, text};
+use super::words::{Estimated, Figure, NOTHING, Table, count, fixed, number, p_value, shown, text};
 use crate::cohort::Row;
 use crate::statements::{self, Asked};
 use minijinja::{Value, context};
@@ -15,9 +15,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     report.fact("outcome", "no outcome was given");
     let args = &report.args.cohort;
     if args.with.is_none() || args.event.is_none() || (args.until.is_none() && args.time.is_none()) {
-        return Ok(
-            context! { figure => None::<Figure>, table => None::<Table>, cox => None::<Table>, tests => "", unit => "", covariates => "" },
-        );
+        return Ok(context! { figure => (), table => (), cox => (), tests => "", unit => "", covariates => "" });
     }
     let unit = match (&args.until, &args.time) {
         (None, Some(column)) => super::words::plain(column),
@@ -44,9 +42,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let c = c_index.first().map(Estimated::of).unwrap_or_default();
     let tests = format!("{tests} Harrell's C of AAC-24 alone: {}.", c.value(3));
     Ok(context! {
-        figure => Value::from_serialize(&drawing(&curve, &unit)),
-        table => Value::from_serialize(&counts(&curve)),
-        cox => Value::from_serialize(&ratios(&cox)),
+        figure => shown(drawing(&curve, &unit)),
+        table => shown(counts(&curve)),
+        cox => shown(ratios(&cox)),
         tests,
         unit,
         covariates => covariates.join(", "),

@@ -1,7 +1,7 @@
 //! Table 1: the participants, in all and by category.
 
 use super::Report;
-use super::words::{Estimated, NOTHING, Table, fixed, share, text};
+use super::words::{Estimated, NOTHING, Table, fixed, share, shown, text};
 use crate::cohort::Row;
 use crate::statements;
 use minijinja::{Value, context};
@@ -57,7 +57,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         .map(|(level, said)| format!("{level} {said}"))
         .collect();
     report.fact("sexes", if sexes.is_empty() { "not known".to_owned() } else { sexes.join(", ") });
-    Ok(context! { table => Value::from_serialize(&table(&rows, &variables)) })
+    Ok(context! { table => shown(table(&rows, &variables)) })
 }
 
 fn table(rows: &[Row], variables: &[String]) -> Table {

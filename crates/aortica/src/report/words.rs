@@ -1,6 +1,7 @@
 //! Numbers of answers as a page says them.
 
 use crate::cohort::Row;
+use minijinja::Value;
 use serde::Serialize;
 
 /// Where there is nothing to say.
@@ -109,6 +110,11 @@ impl Estimated {
         let value = self.estimate?;
         Some((value * scale, self.low.unwrap_or(value) * scale, self.high.unwrap_or(value) * scale))
     }
+}
+
+/// Anything as a template sees it.
+pub fn shown(of: impl Serialize) -> Value {
+    Value::from_serialize(of)
 }
 
 /// p as journals print it.

@@ -7,6 +7,8 @@ use crate::lake::Lake;
 use crate::session::{Answer, LakeSession, SessionOptions};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use std::sync::Arc;
 
@@ -114,7 +116,27 @@ impl Door {
         }
     }
 
-    /// For servers that plan statements themselves: with [`LakeSession::read_only`] options whatever the role.
+    /// Lets a plan pass that [`Door::query`] would run. For servers that plan statements over [`Door::context`] themselves.
+    ///
+    /// # Errors
+    /// [`Error::Query`] where the plan would write, or a statistic mix readings of several pipelines or versions.
+    pub async fn admit(&self, plan: &LogicalPlan, memory_mib: usize) -> Result<()> {
+        LakeSession::read_only().verify_plan(plan).map_err(|error| self.explain(error, memory_mib))?;
+        match self {
+            Door::Rows(session) => session.refuse_mixture(plan).await,
+            Door::Aggregate(_) => Ok(()),
+        }
+    }
+
+    /// An error that a statement met, in words that help whoever has this role. `memory_mib`: what the statement might have.
+    pub fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
+        match self {
+            Door::Rows(session) => session.explain(error, memory_mib),
+            Door::Aggregate(session) => session.explain(error, memory_mib),
+        }
+    }
+
+    /// For servers that plan statements themselves: with [`Door::admit`] whatever the role.
     pub fn context(&self) -> &SessionContext {
         match self {
             Door::Rows(session) => session.context(),

@@ -141,7 +141,7 @@ impl AggregateSession {
     /// # Errors
     /// [`Error::Query`] says what is wrong and what may be asked for.
     pub async fn query(&self, sql: &str) -> Result<Answer> {
-        let told = |error| self.explain(error);
+        let told = |error| self.explain(error, self.memory_mib);
         let frame = self.context.sql_with_options(sql, LakeSession::read_only()).await.map_err(told)?;
         let stream = frame.execute_stream().await.map_err(told)?;
         Ok(Answer::of(stream, self.memory_mib))
@@ -208,8 +208,8 @@ impl AggregateSession {
         self.functions.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ")
     }
 
-    fn explain(&self, error: DataFusionError) -> Error {
-        match explain(error, self.memory_mib, &TABLES) {
+    pub(crate) fn explain(&self, error: DataFusionError, memory_mib: usize) -> Error {
+        match explain(error, memory_mib, &TABLES) {
             Error::Query(problem) if problem.contains("no table") => Error::Query(format!(
                 "{problem}; the aggregate role sees no rows: ask functions ({}), as in SELECT * FROM prevalence('sex'); \
                  SELECT * FROM {FUNCTIONS} lists them, SELECT * FROM {STRATA} their strata",

@@ -1,9 +1,11 @@
 //! `aortica-learning`: what a machine that only trains needs, without tables, stores and services.
 
 use clap::{Args, Parser, Subcommand};
+use learning::command::{self, FoldsArgs, TrainCommand, TrainingSetArgs};
 use learning::shape_fit::fit_shape;
 use learning::training_set::{Task, TrainingSet};
 use phantom::{Cohort, Config};
+use scoring::GradeInput;
 use scoring::shape::ShapeModel;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +43,9 @@ enum Command {
     /// Write training tensors as shards of .npy files.
     #[command(subcommand)]
     TrainingSet(Set),
+    Folds(FoldsArgs),
+    #[command(subcommand)]
+    Train(TrainCommand),
 }
 
 #[derive(Subcommand)]
@@ -68,6 +73,42 @@ enum Set {
         #[arg(long)]
         shape: PathBuf,
     },
+    /// Of annotated images in files, with the paper's augmentation (as `aortica training-set`): regions, valid, labels.
+    Annotated(TrainingSetArgs),
+    /// For networks that grade the eight segments themselves: pictures, grades, assessable, view.
+    Grade {
+        #[command(flatten)]
+        population: Population,
+        #[command(flatten)]
+        samples: Samples,
+        /// What the network is shown: the whole `image`, the straightened `region` around the aorta, or the picture around the
+        /// `spine`. Region and spine may both be given: they are cut from the same simulated pictures.
+        #[arg(long = "input", required = true)]
+        inputs: Vec<Input>,
+        /// Samples out of one simulated picture.
+        #[arg(long, default_value_t = 4)]
+        variants: usize,
+        /// Shape model that places regions and crops; not for `image`.
+        #[arg(long)]
+        shape: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Input {
+    Image,
+    Region,
+    Spine,
+}
+
+impl From<Input> for GradeInput {
+    fn from(input: Input) -> GradeInput {
+        match input {
+            Input::Image => GradeInput::Image,
+            Input::Region => GradeInput::Region,
+            Input::Spine => GradeInput::Spine,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -163,6 +204,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
             population.use_threads()?;
             fit(&population, count, &out)
         }
+        Command::Folds(args) => {
+            print!("{}", command::folds(&args)?);
+            Ok(())
+        }
+        Command::Train(what) => {
+            print!("{}", command::train(&what)?);
+            Ok(())
+        }
+        Command::TrainingSet(Set::Annotated(args)) => {
+            print!("{}", command::training_set(&args, |done, total| eprintln!("{done} of {total} samples"))?);
+            Ok(())
+        }
         Command::TrainingSet(Set::Locate { population, samples, variants }) => {
             population.use_threads()?;
             let pictures = samples.count.div_ceil(variants.max(1));
@@ -181,6 +234,29 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let cohort = Cohort::new(config, population.seed, pictures as u64, 1).map_err(learning::Error::from)?;
             let (seed, count) = (population.seed, samples.count);
             write(&TrainingSet { cohort: &cohort, task: Task::Segment(&model), seed, count, variants }, &samples.out)
+        }
+        Command::TrainingSet(Set::Grade { population, samples, inputs, variants, shape }) => {
+            population.use_threads()?;
+            let mut config = population.config()?;
+            let model = match (&shape, inputs.as_slice()) {
+                (None, [Input::Image]) => None,
+                (Some(shape), others) if !others.contains(&Input::Image) => {
+                    // Only lateral pictures have a spine to locate.
+                    config.negatives.share = 0.0;
+                    Some(ShapeModel::from_json(&read(shape)?).map_err(learning::Error::from)?)
+                }
+                _ => {
+                    let message =
+                        "--input image goes alone and without --shape; region and spine need --shape".to_owned();
+                    return Err(Failure { message, code: 2 });
+                }
+            };
+            let pictures = samples.count.div_ceil(variants.max(1));
+            let cohort = Cohort::new(config, population.seed, pictures as u64, 1).map_err(learning::Error::from)?;
+            let inputs: Vec<GradeInput> = inputs.into_iter().map(GradeInput::from).collect();
+            let task = model.as_ref().map_or(Task::GradeImage, |model| Task::GradeLocated(model, &inputs));
+            let (seed, count) = (population.seed, samples.count);
+            write(&TrainingSet { cohort: &cohort, task, seed, count, variants }, &samples.out)
         }
     }
 }

@@ -23,7 +23,8 @@ pub(super) struct Cohorts {
     films: Arc<InMemory>,
     lake: InMemory,
     stages: Stages,
-    known: [Arc<Known>; 2],
+    /// By network, in the order of the stages.
+    known: Vec<Arc<Known>>,
 }
 
 /// Answers of a network, by its input.
@@ -45,7 +46,8 @@ impl Cohorts {
         });
         let nowhere = Lake::remains(Location::in_memory());
         let StepSettings { stages, metrics, .. } = study.settings(&nowhere);
-        Cohorts { study, metrics, films, lake, stages, known: Default::default() }
+        let known = stages.0.iter().map(|_| Arc::default()).collect();
+        Cohorts { study, metrics, films, lake, stages, known }
     }
 
     pub fn pipeline(&self) -> &Arc<Pipeline> {
@@ -71,11 +73,10 @@ impl Cohorts {
 
     /// The networks as a worker reaches them.
     pub fn stages(&self, fate: &Arc<Fate>) -> Stages {
-        let faulty = |inner: &Arc<dyn Stage>, known: &Arc<Known>| {
+        let faulty = |(inner, known): (&Arc<dyn Stage>, &Arc<Known>)| -> Arc<dyn Stage> {
             Arc::new(FaultyStage { inner: inner.clone(), known: known.clone(), fate: fate.clone() })
         };
-        let [located, segmented] = &self.known;
-        Stages { locate: faulty(&self.stages.locate, located), segment: faulty(&self.stages.segment, segmented) }
+        Stages(self.stages.0.iter().zip(&self.known).map(faulty).collect())
     }
 }
 

@@ -25,11 +25,28 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Takes a thread for as long as it lasts: done on the one that has just decoded, whose cache holds the pixels.
-    pub fn of(radiograph: Radiograph) -> Prepared {
+    /// Takes a thread for as long as it lasts: done on the one that has just decoded, whose cache holds the pixels. `looks_max` bounds the
+    /// aspects that are tried.
+    pub fn of(radiograph: Radiograph, looks_max: usize) -> Prepared {
         let look = |aspect: f64| (aspect, prepare(&radiograph.raster, aspect));
-        let inputs = aspects_to_try(&radiograph.spacing).into_iter().map(look).collect();
+        let inputs = aspects_to_try(&radiograph.spacing).into_iter().take(looks_max).map(look).collect();
         Prepared { radiograph, inputs }
+    }
+
+    /// The radiograph, and its pixels for a network under the first aspect.
+    pub fn first_look(self) -> (Radiograph, Vec<u8>) {
+        let pixels = self.inputs.into_iter().next().map_or_else(Vec::new, |(_, input)| input.pixels);
+        (self.radiograph, pixels)
+    }
+}
+
+/// What the scoring is told of an image beside its pixels.
+pub(super) fn picture_of(radiograph: &Radiograph) -> Picture {
+    Picture {
+        width_px: radiograph.raster.width(),
+        height_px: radiograph.raster.height(),
+        spacing: radiograph.spacing,
+        burned_in_annotation: radiograph.facts.burned_in_annotation == Some(true),
     }
 }
 
@@ -43,22 +60,21 @@ pub(crate) struct LocatedSpine {
 
 pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trace>) -> Way<LocatedSpine> {
     let Prepared { radiograph, inputs } = prepared;
+    let pipeline = steps.settings.pipeline.clone();
+    let Some(stage) = pipeline.definition().locate.as_ref() else {
+        return Err(Error::new(ErrorKind::Definition, "the pipeline locates nothing").into());
+    };
+    let stage = steps.stage(&stage.model)?;
     let answers = try_join_all(inputs.into_iter().map(|(aspect, input)| async move {
         let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
         let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
-        let outputs = steps.ask(steps.settings.stages.locate.as_ref(), tensor, trace).await?;
+        let outputs = steps.ask(stage, tensor, trace).await?;
         Ok::<_, Stop>((aspect, input.to_stage, outputs))
     }))
     .await?;
-    let pipeline = steps.settings.pipeline.clone();
     steps
         .on_threads(move || {
-            let picture = Picture {
-                width_px: radiograph.raster.width(),
-                height_px: radiograph.raster.height(),
-                spacing: radiograph.spacing,
-                burned_in_annotation: radiograph.facts.burned_in_annotation == Some(true),
-            };
+            let picture = picture_of(&radiograph);
             let tensors = answers.iter().map(|(_, _, outputs)| {
                 let values = |name| named(outputs, name).and_then(|t| t.values::<f32>()).map_err(of_inference);
                 Ok((values(HEATMAPS)?, values(VIEW)?))
@@ -72,7 +88,9 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
                     aspect: *aspect,
                 })
                 .collect();
-            match find_region_among(&outputs, &picture, pipeline.shape(), pipeline.rules()).map_err(of_scoring)? {
+            let shape =
+                pipeline.shape().ok_or_else(|| Error::new(ErrorKind::Definition, "the pipeline has no shape model"))?;
+            match find_region_among(&outputs, &picture, shape, pipeline.rules()).map_err(of_scoring)? {
                 Localisation::Found(located) => {
                     let image = located.region.warp(&radiograph.raster);
                     Ok(LocatedSpine { radiograph, picture, located, image })
@@ -97,6 +115,7 @@ pub(super) fn of_scoring(error: scoring::Error) -> Stop {
             Stop::failed(FailReason::StageFailed)
         }
         scoring::ErrorKind::ShapeModel
+        | scoring::ErrorKind::Forest
         | scoring::ErrorKind::Rules
         | scoring::ErrorKind::Geometry
         | scoring::ErrorKind::TrainingShapes => {

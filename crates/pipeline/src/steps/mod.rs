@@ -5,6 +5,8 @@
 //!      -publish-> artifact in the lake, OutcomeRecord
 //! ```
 //!
+//! A pipeline whose network grades by itself goes `Radiograph [-locate-> LocatedSpine] -grade-> GradedImage -score-> Reading` instead.
+//!
 //! Each step is one file. A bad image leaves the way with an outcome, at whatever step; an error means that we failed, and
 //! the image has no outcome yet. Many images are on their way at once: pixels are worked on by a fixed number of threads,
 //! the networks gather rows of several images by themselves, and memory is bounded by a budget of bytes.
@@ -13,6 +15,7 @@ mod budget;
 mod cpu;
 mod decode;
 mod fetch;
+pub(crate) mod grade;
 mod locate;
 mod publish;
 mod score;
@@ -21,6 +24,7 @@ mod segment;
 pub use cpu::MAX_THREADS;
 
 use crate::crash;
+use crate::definition::place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, Step};
 use crate::pipeline::Pipeline;
@@ -50,12 +54,9 @@ pub type Overlay =
 /// The clock: microseconds since 1970 UTC. Passed in, so that the program reads it in one place.
 pub type NowUs = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// The networks of a pipeline.
+/// What computes the networks of a pipeline, in the order of [`Pipeline::networks`].
 #[derive(Clone)]
-pub struct Stages {
-    pub locate: Arc<dyn Stage>,
-    pub segment: Arc<dyn Stage>,
-}
+pub struct Stages(pub Vec<Arc<dyn Stage>>);
 
 /// What an image is that the store does not show.
 const DENIED: Outcome = Outcome::Failed { reason: FailReason::AccessDenied };
@@ -172,8 +173,13 @@ impl Steps {
     }
 
     fn on(cpu: Cpu, settings: StepSettings) -> Result<Steps> {
-        let Stages { locate, segment } = &settings.stages;
-        for (stage, wanted) in [(locate, settings.pipeline.locate()), (segment, settings.pipeline.segment())] {
+        let Stages(stages) = &settings.stages;
+        let wanted: Vec<_> = settings.pipeline.networks().collect();
+        if stages.len() != wanted.len() {
+            let message = format!("the pipeline has {} networks, but {} stages are there", wanted.len(), stages.len());
+            return Err(Error::new(ErrorKind::Definition, message));
+        }
+        for (stage, wanted) in stages.iter().zip(wanted) {
             let found = stage.manifest();
             if found.name() != wanted.name() || found.digest() != wanted.digest() {
                 let message = format!(
@@ -291,7 +297,10 @@ impl Steps {
         }
         let context = self.decode_context(item);
         // one task from bytes to the network's input: each change of threads costs, and the pixels are at hand
-        let decoding = self.on_threads(move || Ok(Prepared::of(*decode::decode(&fetched, &context)?)));
+        let is_located = settings.pipeline.definition().locate.is_some();
+        // Without vertebrae there is nothing to tell proportions by.
+        let looks_max = if is_located { usize::MAX } else { 1 };
+        let decoding = self.on_threads(move || Ok(Prepared::of(*decode::decode(&fetched, &context)?, looks_max)));
         let prepared = self.timed(Step::Decode, decoding).await?;
         let radiograph = &prepared.radiograph;
         share.shrink_to(radiograph.raster.pixels().len() as u64 * 2 + WITHOUT_PIXELS_BYTES);
@@ -312,13 +321,41 @@ impl Steps {
         trace: Option<Trace>,
         share: &mut budget::Share,
     ) -> Way<Reading> {
-        let located = self.timed(Step::Locate, locate::locate(self, prepared, trace)).await?;
-        let mut marked = self.timed(Step::Segment, segment::segment(self, located, trace)).await?;
-        if self.settings.overlay.is_none() {
-            marked.drop_pixels();
+        let definition = self.settings.pipeline.definition();
+        let is_drawn = self.settings.overlay.is_some();
+        if let Some(marking) = &definition.segment {
+            let located = self.timed(Step::Locate, locate::locate(self, prepared, trace)).await?;
+            let mut marked = self.timed(Step::Segment, segment::segment(self, marking, located, trace)).await?;
+            if !is_drawn {
+                marked.drop_pixels();
+                share.shrink_to(WITHOUT_PIXELS_BYTES);
+            }
+            return self.timed(Step::Score, score::score(self, item, marked)).await;
+        }
+        let Some(grading) = &definition.grade else {
+            return Err(Error::new(ErrorKind::Definition, "the pipeline neither marks nor grades").into());
+        };
+        let mut graded = if grading.input.is_located() {
+            let located = self.timed(Step::Locate, locate::locate(self, prepared, trace)).await?;
+            self.timed(Step::Grade, grade::grade_spine(self, grading, located, trace)).await?
+        } else {
+            self.timed(Step::Grade, grade::grade_image(self, grading, prepared, trace)).await?
+        };
+        if !is_drawn {
+            graded.drop_pixels();
             share.shrink_to(WITHOUT_PIXELS_BYTES);
         }
-        self.timed(Step::Score, score::score(self, item, marked)).await
+        self.timed(Step::Score, grade::score_graded(self, item, graded)).await
+    }
+
+    /// The stage that computes a network of the pipeline.
+    fn stage(&self, model: &str) -> Way<&dyn Stage> {
+        let Stages(stages) = &self.settings.stages;
+        // By its own name, whichever pipeline's folder it lies in.
+        let (_, own) = place(model);
+        let found = stages.iter().find(|stage| stage.manifest().name() == own);
+        let message = || Error::new(ErrorKind::Definition, format!("no stage computes {model}"));
+        Ok(found.ok_or_else(message)?.as_ref())
     }
 
     /// A trace for one reading: random, so that it says nothing of the image, and another for each try.

@@ -1,8 +1,11 @@
-//! The region around the aorta -> the probability of calcium on each wall, pixel by pixel.
+//! The region around the aorta -> the probability of calcium, pixel by pixel: of each wall, or of both in one. A network marks it, or the
+//! pipeline's forest.
 
 use super::locate::{LocatedSpine, of_inference};
 use super::{Steps, Way};
-use domain::{Radiograph, Wall};
+use crate::definition::Segment;
+use crate::error::{Error, ErrorKind};
+use domain::Radiograph;
 use inference::tensor::named;
 use inference::{Tensor, Trace};
 use scoring::quality::Picture;
@@ -20,7 +23,7 @@ pub(crate) struct MarkedRegion {
     pub picture: Picture,
     pub located: Box<Located>,
     pub image: RegionImage,
-    /// `(wall, row, column)`, 2 x 256 x 128, 0..1.
+    /// `(wall, row, column)`, 2 x 256 x 128, 0..1; or 1 x 256 x 128 of a method that does not know walls apart.
     pub calcification: Tensor,
 }
 
@@ -30,13 +33,28 @@ impl MarkedRegion {
     }
 }
 
-pub(crate) async fn segment(steps: &Steps, spine: LocatedSpine, trace: Option<Trace>) -> Way<MarkedRegion> {
+pub(crate) async fn segment(
+    steps: &Steps,
+    segment: &Segment,
+    spine: LocatedSpine,
+    trace: Option<Trace>,
+) -> Way<MarkedRegion> {
     let LocatedSpine { radiograph, picture, located, image } = spine;
-    let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
-    let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
-    let outputs = steps.ask(steps.settings.stages.segment.as_ref(), tensor, trace).await?;
-    let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
-    debug_assert_eq!(calcification.shape().get(1), Some(&Wall::ALL.len()));
     let image_id = radiograph.image_id.clone();
+    let shape = [1, 1, REGION_HEIGHT, REGION_WIDTH];
+    if let Some(forest) = steps.settings.pipeline.forest().cloned() {
+        let marked = steps.on_threads(move || {
+            let map = forest.respond(&image.pixels);
+            let calcification = Tensor::new(CALCIFICATION, &shape, map).map_err(of_inference)?;
+            Ok(MarkedRegion { radiograph: Some(radiograph), image_id, picture, located, image, calcification })
+        });
+        return marked.await;
+    }
+    let Some(model) = segment.by.model() else {
+        return Err(Error::new(ErrorKind::Definition, "the pipeline names a forest, but none was read").into());
+    };
+    let tensor = Tensor::new(INPUT, &shape, image.pixels.clone()).map_err(of_inference)?;
+    let outputs = steps.ask(steps.stage(model)?, tensor, trace).await?;
+    let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
     Ok(MarkedRegion { radiograph: Some(radiograph), image_id, picture, located, image, calcification })
 }

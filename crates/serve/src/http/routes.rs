@@ -6,7 +6,7 @@ use crate::metrics::Door;
 use crate::query::{Answer, Asker, Queries};
 use crate::refusal::{Reason, Refusal};
 use crate::statement::measure;
-use crate::users::{User, Users};
+use crate::users::{Role, User, Users};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -248,7 +248,7 @@ impl IntoResponse for Refusal {
 }
 
 async fn ready(State(routes): State<Routes>) -> StatusCode {
-    match routes.queries.snapshots.newest().await {
+    match routes.queries.snapshots.newest(Role::Row).await {
         Ok(_) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -1,7 +1,7 @@
 //! HTTP: formats, errors, who may ask, and that the description is true.
 
-use crate::lake::{Served, limits, serve, serve_to, serve_with};
-use serve::{Disclosure, Limits, Role, Server, Users, set_password, set_token};
+use crate::lake::{Served, limits, serve, serve_to};
+use serve::{Limits, Role, Server, Users, set_password, set_token};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -145,26 +145,6 @@ async fn users_come_with_passwords_or_tokens() {
     // echo -n 'ben:battery staple' | base64
     let aggregate = ask("Authorization: Basic YmVuOmJhdHRlcnkgc3RhcGxl").await;
     assert_eq!((aggregate.status, aggregate.code().as_str()), (403, "role"));
-    // With a policy it is told of groups, and has no rows to ask for.
-    let policy = folder.path().join("policy.toml");
-    std::fs::write(&policy, format!("log = {:?}\n", folder.path().join("told"))).unwrap();
-    let disclosure =
-        Disclosure { policy: std::sync::Arc::new(::lake::Policy::load(&policy).unwrap()), fingerprint: None };
-    let protected = serve_with(limits(), Some(Users::read(&path).unwrap()), None, Some(disclosure)).await;
-    protected.commit(0..3).await;
-    let as_ben = async |sql: &str| {
-        let head = format!(
-            "GET /v1/query?format=csv&sql={sql} HTTP/1.1\r\nHost: study.example\r\nAuthorization: Basic YmVuOmJhdHRlcnkgc3RhcGxl"
-        );
-        request(protected.http, &head, "").await
-    };
-    let functions = as_ben("SELECT%20name%20FROM%20aggregate_functions%20ORDER%20BY%201").await;
-    assert_eq!(functions.status, 200, "{}", functions.text());
-    assert!(functions.text().contains("prevalence"), "{}", functions.text());
-    for rows in ["SELECT%20*%20FROM%20readings", "SELECT%20count(*)%20FROM%20instances"] {
-        let refused = as_ben(rows).await;
-        assert_eq!((refused.status, refused.code().as_str()), (400, "statement"), "{}", refused.text());
-    }
     // Health and metrics tell nothing of the lake.
     assert_eq!(request(served.http, "GET /health/ready HTTP/1.1", "").await.status, 200);
 }
@@ -253,7 +233,8 @@ async fn other_machines_are_not_served_by_accident() {
         let place = ::lake::store_for(folder.path().join("lake").to_str().unwrap(), &[]).unwrap();
         let lake = ::lake::Lake::create_if_absent(place).await.unwrap();
         let registry = prometheus::Registry::new();
-        let server = Server { lake, limits: limits(), users, identity: None, unprotected: false, registry };
+        let server =
+            Server { lake, limits: limits(), aggregate: None, users, identity: None, unprotected: false, registry };
         let refused = server.bind(Some("0.0.0.0:0".parse().unwrap()), None).await.err().unwrap().to_string();
         assert!(refused.contains(missing) && refused.contains("--unprotected"), "{refused}");
     }

@@ -4,7 +4,7 @@ use ::lake::{Lake, store_for};
 use domain::outcome::Outcome;
 use domain::record::{OutcomeRecord, RECORD_SCHEMA_VERSION};
 use domain::{Digest, FailReason, Fingerprint, InstanceFacts, Item};
-use serve::{Bound, Disclosure, Identity, Limits, Server, Users};
+use serve::{Bound, Identity, Limits, Server, Users};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -43,15 +43,6 @@ pub async fn serve(limits: Limits) -> Served {
 }
 
 pub async fn serve_to(limits: Limits, users: Option<Users>, identity: Option<Identity>) -> Served {
-    serve_with(limits, users, identity, None).await
-}
-
-pub async fn serve_with(
-    limits: Limits,
-    users: Option<Users>,
-    identity: Option<Identity>,
-    disclosure: Option<Disclosure>,
-) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let place = store_for(folder.path().join("lake").to_str().unwrap(), &[]).unwrap();
     let lake = Lake::create_if_absent(place).await.unwrap();
@@ -59,8 +50,8 @@ pub async fn serve_with(
     let server = Server {
         lake: lake.clone(),
         limits,
+        aggregate: None,
         users,
-        disclosure,
         identity,
         unprotected: false,
         registry: registry.clone(),
