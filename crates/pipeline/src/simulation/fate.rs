@@ -136,7 +136,7 @@ impl Fault {
     }
 
     /// Whether messages come again because of it, which a message survives [`DEATHS_MAX`] times.
-    fn costs_a_delivery(self) -> bool {
+    pub fn costs_a_delivery(self) -> bool {
         matches!(
             self,
             Fault::PublishFails

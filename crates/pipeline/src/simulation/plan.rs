@@ -36,6 +36,8 @@ pub(super) struct Plan {
     deadly: Option<CrashPoint>,
 }
 
+/// The cohort with the most items.
+const MANY_ITEMS: usize = 1;
 /// Cohorts from this one on have an item that kills.
 pub(super) const FIRST_WITH_KILLER: usize = 4;
 
@@ -64,31 +66,35 @@ impl Dice {
 impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut dice = Dice(spread(seed ^ 0x0070_6C61_6E00));
-        let cohort = dice.below(COHORTS as u64) as usize;
+        let points: Vec<CrashPoint> = crash_points().collect();
+        let deadly = dice.chance(0.5).then(|| dice.one_of(&points));
+        // files are merged after many small commits only
+        let many_commits = deadly == Some(CrashPoint::FILES_MERGED);
+        let cohort = if many_commits { MANY_ITEMS } else { dice.below(COHORTS as u64) as usize };
         let killer = cohort >= FIRST_WITH_KILLER;
+        // as often as messages may come again somebody dies, mostly before the point that is to be deadly
+        let spared = deadly.is_some() && dice.chance(0.5);
         let rates = Fault::ALL.map(|fault| {
             // most seeds suffer from few kinds of faults, and a few from much of one
             let rate = dice.one_of(&[0.0, 0.0, 0.01, 0.03, 0.15]);
             match fault {
-                Fault::Killed | Fault::ToldToLeave => rate * 3.0,
+                Fault::Killed | Fault::ToldToLeave if !spared => rate * 3.0,
                 Fault::Slow | Fault::PutRefusedInVain => rate / 3.0,
                 // a second copy of the item that kills would kill as often again
                 Fault::Duplicated if killer => 0.0,
+                _ if spared && fault.costs_a_delivery() => 0.0,
                 _ => rate,
             }
         });
-        let deadly = dice.below(2) == 0;
-        let points: Vec<CrashPoint> = crash_points().collect();
-        let deadly = deadly.then(|| dice.one_of(&points));
         Plan {
             disturbed: true,
             cohort,
             killer,
-            workers: dice.one_of(&[1, 2, 3]),
+            workers: if many_commits { 1 } else { dice.one_of(&[1, 2, 3]) },
             committers: dice.one_of(&[1, 2, 2]),
-            prefetch: dice.one_of(&[1, 2, 4, 16]),
+            prefetch: if many_commits { 1 } else { dice.one_of(&[1, 2, 4, 16]) },
             batch: BatchLimits {
-                rows: dice.one_of(&[1, 2, 4, 16]),
+                rows: if many_commits { 1 } else { dice.one_of(&[1, 2, 4, 16]) },
                 age: Duration::from_millis(dice.one_of(&[97, 997, 9_973])),
             },
             submitted_twice: !killer && dice.chance(0.2),
