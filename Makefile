@@ -49,7 +49,7 @@ demo: runtime build ## simulate a cohort of DICOM files, score it, print the coh
 	  FROM readings WHERE status = 'scored' GROUP BY scanner_maker ORDER BY scanner_maker"
 	$(AORTICA) evaluate --lake $(DEMO)/lake --truth $(DEMO)/cohort
 	$(AORTICA) pseudonymise $(DEMO)/cohort/participants.csv --column patient_id --key $(DEMO)/lake.key -o $(DEMO)/participants_keyed.csv
-	$(AORTICA) report --lake $(DEMO)/lake --with $(DEMO)/participants_keyed.csv --event event --time followup_years \
+	$(AORTICA) report --lake $(DEMO)/lake --visit first --with $(DEMO)/participants_keyed.csv --event event --time followup_years \
 	  --covariates age_years --site site --human $(DEMO)/cohort/human_readings.parquet --json \
 	  --title "Demo: a simulated cohort" -o $(DEMO)/report.html
 	@rm -rf $(DEMO)/release

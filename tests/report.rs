@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{cohort, repository, run, stdout, text};
+use tests::{cohort, query, repository, run, stdout, text};
 
 /// Ids of all sections.
 const SECTIONS: [&str; 12] = [
@@ -83,8 +83,8 @@ fn the_report_says_what_stats_says_and_names_nobody() {
     // Without files: every section is there and says what to give.
     let bare = at("bare.html");
     run(&["report", "--lake", text(&lake), "-o", text(&bare)], 0);
-    let html = check(&bare, 5);
-    for option in ["--human FILE", "--event COLUMN", "--site COLUMN"] {
+    let html = check(&bare, 6);
+    for option in ["--human FILE", "--event COLUMN"] {
         assert!(html.contains(option), "{option}");
     }
     assert!(!at("bare.json").exists());
@@ -110,7 +110,7 @@ fn the_report_says_what_stats_says_and_names_nobody() {
         run(&[&own[..], &with].concat(), 0);
     };
     report(&whole);
-    let html = check(&whole, 10);
+    let html = check(&whole, 9);
     assert!(
         html.contains("A &lt;study&gt; &amp; more")
             && html.contains("Bland-Altman")
@@ -158,4 +158,39 @@ fn the_report_says_what_stats_says_and_names_nobody() {
     for name in planted.chain([text(folder.path()).to_owned(), text(&repository()).to_owned()]) {
         assert!(!name.is_empty() && !html.contains(&name) && !json.contains(&name), "{name} is in the report");
     }
+}
+
+#[test]
+fn repeat_visits_show_progression_and_the_first_or_the_latest_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    let (simulated, lake, page) = (at("cohort"), at("lake"), at("report.html"));
+    run(&["phantom", "--participants", "8", "--visits", "2", "--seed", "5", "--out", text(&simulated)], 0);
+    run(&["score", text(&simulated.join("images")), "--lake", text(&lake)], 0);
+    let visits = "FROM (SELECT first_value(aac24_total ORDER BY image_date) AS first, last_value(aac24_total ORDER BY image_date) AS last,
+        count(DISTINCT image_date) AS days FROM readings WHERE primary_image AND aac24_total IS NOT NULL GROUP BY participant_id)";
+    let number = |sql: &str| -> f64 { query(&lake, sql).lines().nth(1).unwrap().parse().unwrap() };
+    let n = number(&format!("SELECT count(*) {visits} WHERE days > 1"));
+    assert!(n >= 2.0, "the cohort has participants with two totals");
+    run(&["report", "--lake", text(&lake), "--json", "--detectable", "2", "-o", text(&page)], 0);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("progression-chart") && html.contains("Rise beyond 2 points"));
+    let numbers: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(at("report.json")).unwrap()).unwrap();
+    let change = statistic(&numbers["progression"], "change");
+    let mean = number(&format!("SELECT avg(last - first) {visits} WHERE days > 1"));
+    assert!(
+        (change["n"].as_f64().unwrap() - n).abs() < 0.5 && (change["estimate"].as_f64().unwrap() - mean).abs() < 1e-9
+    );
+    let mean_of = |visit: &str| {
+        let json = stdout(&["stats", "score", "--lake", text(&lake), "--format", "json", "--visit", visit]);
+        statistic(&serde_json::from_str(&json).unwrap(), "mean")["estimate"].as_f64().unwrap()
+    };
+    let by_day = |order: &str| {
+        number(&format!(
+            "SELECT avg(total) FROM (SELECT first_value(aac24_total ORDER BY image_date {order}) AS total FROM readings
+             WHERE primary_image GROUP BY participant_id)"
+        ))
+    };
+    assert!((mean_of("first") - by_day("ASC")).abs() < 1e-9 && (mean_of("latest") - by_day("DESC")).abs() < 1e-9);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The networks that are compared with: the U-nets of Chaplin & Cootes (vfa-unet-paper, vfa-unet-binary), LVLCRNet and its comparators
-# (lvlcrnet, lvlnet, baseline). `run.sh` calls it after its own networks, whose shape model and `locate` these pipelines take over.
+# (lvlcrnet, lvlnet, baseline). `run.sh` calls it after its own networks, whose shape model and `locate` these pipelines name.
 # Run again after an interruption: tensors that are there are kept, training goes on from its checkpoints.
 #
 #   PYTHON      python with the packages of requirements.txt
@@ -42,7 +42,6 @@ network() {
     mkdir -p "$out"
     "$PYTHON" export.py "$name" --checkpoint "$work/$name.pt" --golden "$data-validation" --out "$out" --version "$version" \
         --seeds "Seeds: $(seeds "$data")."
-    [ "$name" = baseline ] || located "$out"
     # Last, so that no pipeline is listed before it is whole.
     cp "definitions/$(basename "$out").toml" "$out/pipeline.toml"
 }
@@ -53,13 +52,6 @@ seeds() {
         */grade) echo "shape model 101, training 21, validation 900021" ;;
         *) echo "training 22, validation 900022" ;;
     esac
-}
-
-# What locates is ours, in int8 alone: four copies in fp32 would be most of what the repository may hold.
-located() {
-    cp "$ours/shape.json" "$1/"
-    cp "$ours/locate.int8.onnx" "$ours/locate.int8.golden.npz" "$1/"
-    cp "$ours/locate.int8.toml" "$1/locate.toml"
 }
 
 network unet-multi-class segment     vfa-unet-paper  unet_paper.py multi-class --until "$unet_steps"

@@ -3,7 +3,7 @@
 mod cohort;
 
 pub use crate::cli_disclosure::{PolicyCommand, ReleaseArgs, ReleaseCommand, RoleChoice};
-pub use cohort::{CohortArgs, ReportArgs, StatsArgs, StatsName};
+pub use cohort::{CohortArgs, ReportArgs, StatsArgs, StatsName, Visit};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

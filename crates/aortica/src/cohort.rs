@@ -2,12 +2,12 @@
 //!
 //! | table | one row |
 //! |---|---|
-//! | `participants` | participant: the primary image of the latest visit, with the columns of the file; those of the file only |
+//! | `participants` | participant: the primary image of the latest (or first) visit, with the columns of the file; those of the file only |
 //! | `visits` | participant and visit: its primary image; of the participants above |
 //! | `repeat_visits` | participant with a total at two visits or more: the last of `visits`, `first_total`, `last_total`, `days`, .. |
 //! | `human_pairs` | participant and human reader: `participants` with `reader` and `human_total` |
 
-use crate::cli::CohortArgs;
+use crate::cli::{CohortArgs, Visit};
 use crate::exit::usage;
 use crate::settings::Settings;
 use crate::{study_key, wiring};
@@ -23,6 +23,40 @@ use std::sync::Arc;
 
 /// Largest file that is joined: it is held in memory.
 const FILE_BYTES_MAX: u64 = 2 << 30;
+/// Rows of a table that is held in memory: some 300 MB. Larger ones stay views and are read again for each question.
+const HELD_ROWS_MAX: i64 = 2_000_000;
+/// Columns of the tables that a report asks for, beside those that its options name.
+const HELD_COLUMNS: [&str; 29] = [
+    "participant_id",
+    "item_id",
+    "sop_id",
+    "fingerprint",
+    "image_date",
+    "site_id",
+    "scanner_maker",
+    "scanner_model",
+    "modality",
+    "sex",
+    "age_years",
+    "age_from",
+    "aac24_total",
+    "aac24_min",
+    "aac24_max",
+    "aac24_cat",
+    "aac24_cat_label",
+    "aac8_total",
+    "aac_n_segments",
+    "aac_length_mm",
+    "confidence",
+    "first_total",
+    "last_total",
+    "days",
+    "first_cat_label",
+    "last_cat_label",
+    "scanner_changed",
+    "reader",
+    "human_total",
+];
 /// Names that a file of human readings may give its columns.
 const IMAGE_COLUMNS: [&str; 2] = ["sop_id", "sop_uid"];
 const READER_COLUMNS: [&str; 3] = ["rater_id", "reader_id", "reader"];
@@ -51,7 +85,7 @@ impl Cohort {
         let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
         let cohort =
             Cohort { lake, session, fingerprint, has_file: args.with.is_some(), has_human: args.human.is_some() };
-        let link = Link { file: args.with.as_deref(), key: &args.key };
+        let link = Link { file: args.with.as_deref(), key: &args.key, visit: args.visit };
         if let Some(counts) = participants(&cohort.session, link, &cohort.fingerprint).await? {
             eprintln!("{counts}");
         }
@@ -60,6 +94,37 @@ impl Cohort {
             cohort.human_pairs(args, settings, path).await?;
         }
         Ok(cohort)
+    }
+
+    /// Works the tables out once and holds them in memory, with the columns of a report and those of `more`: many questions follow.
+    ///
+    /// # Errors
+    /// Those of the lake.
+    pub async fn hold(&self, more: &[String]) -> anyhow::Result<()> {
+        let context = self.session.context();
+        let mut held = Vec::new();
+        for table in ["scored_participants", "participants", "visits", "repeat_visits", "human_pairs"] {
+            if !context.table_exist(table)?
+                || self.count(&format!("SELECT count(*) FROM {table}")).await? > HELD_ROWS_MAX
+            {
+                continue;
+            }
+            let schema = context.table(table).await?.schema().clone();
+            let wanted = |name: &str| HELD_COLUMNS.contains(&name) || more.iter().any(|column| column == name);
+            let columns: Vec<String> =
+                schema.fields().iter().filter(|f| wanted(f.name())).map(|f| quoted(f.name())).collect();
+            let frame = context.sql(&format!("SELECT {} FROM {table}", columns.join(", "))).await?;
+            let columns: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+            let batches = frame.collect().await?;
+            let columns = batches.first().map_or(columns, RecordBatch::schema);
+            held.push((table, MemTable::try_new(columns, vec![batches])?));
+        }
+        // All are worked out before the first gives way: they are made of each other.
+        for (table, rows) in held {
+            context.deregister_table(table)?;
+            context.register_table(table, Arc::new(rows))?;
+        }
+        Ok(())
     }
 
     /// All rows of an answer that is known to be small.
@@ -280,12 +345,21 @@ pub struct FollowUp {
     pub event: String,
 }
 
-/// The file that is joined, and the column with its keys.
+/// The file that is joined, the column with its keys, and the images it is joined to.
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     pub file: Option<&'a Path>,
     pub key: &'a str,
+    pub visit: Visit,
 }
+
+/// Of each participant and fingerprint the primary image of the first visit; ties as in `latest_by_image_date`.
+const FIRST_BY_IMAGE_DATE: &str = "(SELECT * EXCLUDE (place) FROM (
+    SELECT *, row_number() OVER (
+        PARTITION BY coalesce(participant_id, item_id), fingerprint
+        ORDER BY image_date NULLS LAST, confidence DESC NULLS LAST, image_id, item_id) AS place
+    FROM readings WHERE primary_image)
+    WHERE place = 1)";
 
 /// The table `participants`: one row each, with the columns of the file where there is one; how that joins, in words. Beside it the
 /// table `scored_participants` without the file.
@@ -295,8 +369,12 @@ pub struct Link<'a> {
 pub async fn participants(session: &LakeSession, link: Link<'_>, fingerprint: &str) -> anyhow::Result<Option<String>> {
     let context = session.context();
     let own = format!(
-        "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM latest_by_image_date
-         WHERE fingerprint = '{fingerprint}'"
+        "SELECT *, CAST(least(floor(age_years / 5) * 5, 85) AS INT) AS age_from FROM {}
+         WHERE fingerprint = '{fingerprint}'",
+        match link.visit {
+            Visit::Latest => "latest_by_image_date",
+            Visit::First => FIRST_BY_IMAGE_DATE,
+        }
     );
     let scored = context.sql(&own).await?;
     let columns: Vec<String> = scored.schema().fields().iter().map(|f| f.name().clone()).collect();

@@ -342,7 +342,10 @@ pub fn flow(fingerprint: &str, linked: bool) -> String {
         if linked { " UNION ALL SELECT 8, 'participants linked to the file', count(*) FROM participants" } else { "" };
     format!(
         "SELECT step, n FROM (
-             SELECT place, step, n FROM flow WHERE fingerprint = '{fingerprint}'{linked}
+             SELECT place, step, n FROM flow WHERE fingerprint = '{fingerprint}' AND place < 5
+             UNION ALL SELECT 5, 'participants with a primary image', count(*) FROM scored_participants
+             UNION ALL SELECT 6, 'participants with a known category', count(aac24_cat) FROM scored_participants
+             UNION ALL SELECT 7, 'participants with all segments assessed', count(aac24_total) FROM scored_participants{linked}
              UNION ALL SELECT 9, 'participants analysed', count(aac24_total) FROM participants)
          ORDER BY place, step"
     )

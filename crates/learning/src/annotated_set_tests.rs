@@ -6,6 +6,9 @@ use ndarray_npy::ReadNpyExt;
 use phantom::{Cohort, Config, Simulated, write_cohort};
 use std::path::PathBuf;
 
+/// A corner and where it lies.
+type Named = (Landmark, Point<ImagePx>);
+
 const SHAPE: &str = include_str!("../../../pipelines/vfa-unet/shape.json");
 
 fn cohort(participants: u64) -> Cohort {
@@ -81,7 +84,7 @@ fn files_become_tensors_of_every_part_the_same_on_any_number_of_threads() {
     assert!(training_set(&lost, |_, _| ()).unwrap_err().to_string().contains("no fold 2"));
     lost.fold = 0;
     lost.images = Some(folder.path().join("masks"));
-    assert!(training_set(&lost, |_, _| ()).unwrap_err().to_string().starts_with("cannot read the file of image 1"));
+    assert!(training_set(&lost, |_, _| ()).unwrap_err().to_string().starts_with("cannot read the file of image "));
 }
 
 /// The truth counts samples along the walls; the labels of an unchanged region must give the same shares of its rows.
@@ -169,7 +172,7 @@ fn variants_stay_within_the_papers_ranges_and_use_them() {
             let centre = |of: &[(Landmark, Point<ImagePx>)]| of.iter().map(|(_, p)| p.x).sum::<f64>() / of.len() as f64;
             let middle = |of: &[(Landmark, Point<ImagePx>)]| of.iter().map(|(_, p)| p.y).sum::<f64>() / of.len() as f64;
             let (cx, cy, dx) = (centre(&points), middle(&points), centre(&moved));
-            let off = |((_, p), (_, q)): (&(Landmark, Point<ImagePx>), &(Landmark, Point<ImagePx>))| {
+            let off = |((_, p), (_, q)): (&Named, &Named)| {
                 let (x, y) = (p.x - cx, (p.y - cy) * aspect);
                 q.x - dx - scale * (cos * x - sin * y)
             };

@@ -5,14 +5,12 @@
 
 use crate::error::{Error, Result};
 use crate::folds::Candidate;
-use crate::truth_table::{TRUTH_ROWS_MAX, column, refused};
+use crate::truth_table::{batches, column, refused};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use domain::{ImagePx, Landmark, Point, Raster, StudyKey};
 use imaging::{DecodeContext, Decoded};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use phantom::View;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Largest mask file; a mask of 64 megapixels, uncompressed.
@@ -48,19 +46,9 @@ pub fn truth_file(folder_or_file: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::Io`] when the file cannot be opened, [`Error::TruthTable`] when it is no such table or is too long.
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
-    let file =
-        File::open(path).map_err(|source| Error::Io { action: "read", what: "the truth table".into(), source })?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.build())
-        .map_err(|error| refused(format!("is not a parquet file ({error})")))?;
-    let (mut annotations, mut rows) = (Vec::new(), 0);
-    for batch in reader {
-        let batch = batch.map_err(|error| refused(format!("cannot be read ({error})")))?;
-        rows += batch.num_rows();
-        if rows > TRUTH_ROWS_MAX {
-            return Err(refused(format!("has more than {TRUTH_ROWS_MAX} rows")));
-        }
-        append(&batch, &mut annotations)?;
+    let mut annotations = Vec::new();
+    for batch in batches(path, "the truth table")? {
+        append(&batch?, &mut annotations)?;
     }
     Ok(annotations)
 }

@@ -145,7 +145,7 @@ mod tests {
         let image = |i: u8| Candidate {
             file: format!("images/a, b {i}.dcm"),
             participant: format!("P{}", i / 2),
-            total: (i % 5 != 0).then_some(i),
+            total: (!i.is_multiple_of(5)).then_some(i),
         };
         let images: Vec<Candidate> = (0..20).map(image).collect();
         plan(&images, FoldPlan { folds: 4, validation: 2, seed: 3 }).unwrap()

@@ -387,12 +387,20 @@ impl Check<'_> {
         if let (false, Some(region)) = (is_located, &region) {
             return Err(self.refuse("[region]", region, USELESS));
         }
-        Ok(Way {
+        let way = Way {
             locate: locate.map(|locate| self.locate(locate.into_inner())).transpose()?,
             region: region.map(|region| self.region(region.into_inner())).transpose()?,
             segment: segment.map(|segment| self.segment(segment.into_inner())).transpose()?,
             grade: grade.map(|grade| self.grade(grade.into_inner())).transpose()?,
-        })
+        };
+        let marking = way.segment.as_ref().and_then(|segment| segment.by.model());
+        let second = marking.or(way.grade.as_ref().map(|grade| grade.model.as_str())).map(|name| place(name).1);
+        let first = way.locate.as_ref().map(|locate| place(&locate.model).1);
+        if let Some(name) = first.filter(|first| second == Some(*first)) {
+            let message = format!("{}: two networks are called {name}: services are told apart by name", self.file);
+            return Err(Error::new(ErrorKind::Definition, message));
+        }
+        Ok(way)
     }
 
     fn locate(&self, locate: RawLocate) -> Result<Locate> {
@@ -598,6 +606,8 @@ mod tests {
         }
         let model = refused(&GOOD.replace("model = \"locate\"", "model = \"../locate\""));
         assert!(model.contains("locate.model must be a name"), "{model}");
+        let twice = refused(&GOOD.replace("model = \"segment\"", "model = \"other/locate\""));
+        assert!(twice.contains("two networks are called locate"), "{twice}");
         let size = refused(&GOOD.replace("width_px = 128", "width_px = 64"));
         assert!(size.contains("region.width_px is 64"), "{size}");
         assert!(refused("").contains("missing field"), "an empty file says what is missing");

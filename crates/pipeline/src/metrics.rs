@@ -287,7 +287,7 @@ mod tests {
         metrics.fault(Fault::Bug);
         metrics.job(JobFate::Lost);
         metrics.step(Step::Publish, Duration::ZERO);
-        assert_eq!(before, [5, 6, 6]);
+        assert_eq!(before, [5, 6, 7]);
         let after = [series("aortica_faults_total"), series("aortica_jobs_total"), series("aortica_step_seconds")];
         assert_eq!(after, before);
     }

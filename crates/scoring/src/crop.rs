@@ -109,14 +109,15 @@ mod tests {
     use super::*;
     use crate::shape::VERTEBRAL_POINTS;
 
-    /// A straight spine: backs of the vertebrae at 60, aorta from 10 to 20, mid-discs from row 20 to 100 (squared).
+    /// A straight spine: backs of the vertebrae at 60, aorta from 25 to 35, mid-discs from row 20 to 100 (squared).
     fn estimate(mirror: bool, aspect: f64) -> AortaEstimate {
         let x = |x: f64| if mirror { 120.0 - x } else { x };
         let line = |at: f64| std::array::from_fn(|i| Point::new(x(at), (20.0 + 20.0 * i as f64) / aspect));
-        let corner = |i: usize| Point::new(x(if i % 2 == 0 { 40.0 } else { 60.0 }), (20.0 + 4.0 * i as f64) / aspect);
+        let corner =
+            |i: usize| Point::new(x(if i.is_multiple_of(2) { 40.0 } else { 60.0 }), (20.0 + 4.0 * i as f64) / aspect);
         AortaEstimate {
-            anterior: line(10.0),
-            posterior: line(20.0),
+            anterior: line(25.0),
+            posterior: line(35.0),
             anterior_sd_px: [1.0; DISC_LINES],
             posterior_sd_px: [1.0; DISC_LINES],
             middle_sd_px: [1.0; DISC_LINES],

@@ -232,7 +232,7 @@ impl Forest {
         if bytes.get(..7) != Some(&MAGIC[..7]) {
             return Err(refuse("the file is no forest"));
         }
-        if bytes[7..8] != MAGIC[7..] {
+        if bytes.get(7).is_some_and(|version| *version != MAGIC[7]) {
             return Err(refuse("the file is a forest of a version that this program does not know"));
         }
         let body = bytes.len().checked_sub(32).filter(|body| *body > MAGIC.len());

@@ -1,14 +1,16 @@
 //! What PostgreSQL's clients look for beside the tables: `pg_catalog`, with the functions of the lake in it.
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
@@ -22,6 +24,7 @@ pub(crate) const CATALOG: &str = "lake";
 const PARTS: &str = "parts";
 const PG_CATALOG: &str = "pg_catalog";
 const FUNCTIONS: &str = "pg_proc";
+const CURSORS: &str = "pg_cursors";
 /// First object id of our functions: beyond those of PostgreSQL's own (under 16,384) and of the tables (counted from there).
 const FIRST_ID: i64 = 1_000_000;
 
@@ -38,11 +41,17 @@ pub(crate) async fn install(context: &SessionContext) -> Result<()> {
     let functions = functions(context).await?;
     let Some(tables) = catalog.schema(PG_CATALOG) else { return plan_err!("the session has no {PG_CATALOG}") };
     let with_ours = with_functions(context, &tables, &functions).await?;
-    catalog.register_schema(PG_CATALOG, Arc::new(Tables { tables, functions: with_ours }))?;
+    catalog.register_schema(PG_CATALOG, Arc::new(Tables { tables, functions: with_ours, cursors: cursors()? }))?;
     let texts = |of: fn(&Function) -> &String| functions.iter().map(|f| (f.id, of(f).clone())).collect();
     context.register_udf(ByOid::of("pg_get_function_arguments", texts(|f| &f.arguments)));
     context.register_udf(ByOid::of("pg_get_function_identity_arguments", texts(|f| &f.arguments)));
     context.register_udf(ByOid::of("pg_get_function_result", texts(|f| &f.returns)));
+    context.register_udf(ScalarUDF::from(ToRegtype {
+        types: types(context).await?,
+        signature: Signature::any(1, Volatility::Stable),
+    }));
+    let named = Signature::one_of(vec![TypeSignature::Any(1), TypeSignature::Any(2)], Volatility::Stable);
+    context.register_udf(ScalarUDF::from(CurrentSetting { signature: named }));
     context.register_udf(ScalarUDF::from(Visible { signature: Signature::any(1, Volatility::Stable) }));
     Ok(())
 }
@@ -77,6 +86,17 @@ async fn functions(context: &SessionContext) -> Result<Vec<Function>> {
         }
     }
     Ok(functions)
+}
+
+/// Object ids of the types by name.
+async fn types(context: &SessionContext) -> Result<BTreeMap<String, i32>> {
+    let mut types = BTreeMap::new();
+    for batch in context.sql("SELECT typname, oid FROM pg_catalog.pg_type").await?.collect().await? {
+        let (names, ids) = (cast(batch.column(0), &DataType::Utf8)?, cast(batch.column(1), &DataType::Int32)?);
+        let (names, ids) = (names.as_string::<i32>(), ids.as_primitive::<Int32Type>());
+        types.extend(names.iter().zip(ids).filter_map(|(name, id)| Some((name?.to_owned(), id?))));
+    }
+    Ok(types)
 }
 
 /// `pg_proc` with rows for our functions, in the schema `public`; what PostgreSQL knows of a function beyond name, kind and place is
@@ -117,11 +137,19 @@ async fn with_functions(
     Ok(Arc::new(MemTable::try_new(schema, vec![batches])?))
 }
 
-/// `pg_catalog` with our `pg_proc`.
+/// `pg_cursors` without rows: psycopg looks there whether a cursor is still open that it would close; they close with their transaction.
+fn cursors() -> Result<Arc<dyn TableProvider>> {
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let schema = Arc::new(Schema::new(vec![text("name"), text("statement")]));
+    Ok(Arc::new(MemTable::try_new(Arc::clone(&schema), vec![vec![]])?))
+}
+
+/// `pg_catalog` with our `pg_proc`, and `pg_cursors`.
 #[derive(Debug)]
 struct Tables {
     tables: Arc<dyn SchemaProvider>,
     functions: Arc<dyn TableProvider>,
+    cursors: Arc<dyn TableProvider>,
 }
 
 #[async_trait]
@@ -134,11 +162,14 @@ impl SchemaProvider for Tables {
         if name.eq_ignore_ascii_case(FUNCTIONS) {
             return Ok(Some(Arc::clone(&self.functions)));
         }
+        if name.eq_ignore_ascii_case(CURSORS) {
+            return Ok(Some(Arc::clone(&self.cursors)));
+        }
         self.tables.table(name).await
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.table_exist(name)
+        self.tables.table_exist(name) || name.eq_ignore_ascii_case(CURSORS)
     }
 }
 
@@ -176,6 +207,74 @@ impl ScalarUDFImpl for ByOid {
         let texts: StringArray =
             ids.iter().map(|id| id.and_then(|id| self.texts.get(&id).map(String::as_str))).collect();
         Ok(ColumnarValue::Array(Arc::new(texts)))
+    }
+}
+
+/// `to_regtype(name)`: the object id of a type; NULL for one that there is not, by which clients learn that (psycopg asks for hstore).
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToRegtype {
+    types: BTreeMap<String, i32>,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for ToRegtype {
+    fn name(&self) -> &str {
+        "to_regtype"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int32)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some(names) = args.args.first() else { return plan_err!("to_regtype wants the name of a type") };
+        let names = cast(&names.to_array(args.number_rows)?, &DataType::Utf8)?;
+        let names = names.as_string::<i32>();
+        let ids: Int32Array = names.iter().map(|name| name.and_then(|name| self.types.get(name).copied())).collect();
+        Ok(ColumnarValue::Array(Arc::new(ids)))
+    }
+}
+
+/// Settings that clients ask for by `current_setting(name)`.
+const SETTINGS: [(&str, &str); 6] = [
+    ("default_table_access_method", "heap"),
+    ("search_path", "public"),
+    ("server_version", SERVER_VERSION),
+    ("server_version_num", "160006"),
+    ("standard_conforming_strings", "on"),
+    ("timezone", "UTC"),
+];
+
+/// `current_setting(name)`; NULL for one that there is not.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CurrentSetting {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for CurrentSetting {
+    fn name(&self) -> &str {
+        "current_setting"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some(names) = args.args.first() else { return plan_err!("current_setting wants a name") };
+        let names = cast(&names.to_array(args.number_rows)?, &DataType::Utf8)?;
+        let known =
+            |name: &str| SETTINGS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
+        let values: StringArray = names.as_string::<i32>().iter().map(|name| name.and_then(known)).collect();
+        Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }
 

@@ -24,6 +24,9 @@ pub(crate) const TEXT_BYTES_MAX: u64 = 16 << 10;
 /// Most bytes that a function makes for one batch.
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 
+/// Longest text of a number, a date or a truth value, bytes.
+const PLAIN_BYTES: u64 = 64;
+
 /// How a result's length follows from the arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Growth {
@@ -227,7 +230,8 @@ impl Sizes {
                 DataType::Utf8View => {
                     array.as_string_view().iter().map(|text| text.map_or(0, |t| t.len() as u64)).collect()
                 }
-                _ => vec![array.get_array_memory_size() as u64 / rows.max(1) as u64; rows],
+                plain if !plain.is_nested() => vec![PLAIN_BYTES; rows],
+                _ => vec![array.to_data().get_slice_memory_size()? as u64 / rows.max(1) as u64; rows],
             })),
         }
     }
@@ -330,7 +334,7 @@ mod tests {
             "SELECT array_resize([1], 100000000000, 1)",
             "SELECT range(0, 100000000000)",
             "SELECT generate_series(-100000000000, 0)",
-            "SELECT sum(length(repeat('x', 16000))) FROM range(100000)",
+            "SELECT sum(length(repeat('x', CAST(16000 + value % 2 AS INT)))) FROM range(100000)",
             "SELECT length(repeat('x', value)) FROM range(100000)",
             "SELECT concat(repeat('x', 16000), repeat('x', 16000))",
             &format!("SELECT {doubled}"),

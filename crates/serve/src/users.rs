@@ -137,7 +137,7 @@ fn read(path: &Path) -> Result<Document> {
     let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
     // The parser's message shows the line, which may hold a verifier.
     toml::from_str(&text).map_err(|e| {
-        let line = e.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         wrong(format!("line {line}: {}", e.message()))
     })
 }

@@ -4,7 +4,7 @@ use super::{LakeChoice, RoleChoice, TableFormat};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// What `stats` works out. The unit is the participant: the primary image of the latest visit.
+/// What `stats` works out. The unit is the participant: the primary image of one visit (--visit).
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StatsName {
     /// Items received, excluded and failed by reason, scored, with a total, and linked to the file
@@ -49,11 +49,32 @@ pub enum StatsName {
     Functions,
 }
 
+/// The visit whose primary image stands for a participant.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Visit {
+    /// The last one
+    Latest,
+    /// The first one, where outcomes are counted from the first image
+    First,
+}
+
+impl Visit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Visit::Latest => "latest",
+            Visit::First => "first",
+        }
+    }
+}
+
 /// Which participants, and what files know of them.
 #[derive(Args)]
 pub struct CohortArgs {
     #[command(flatten)]
     pub lake: LakeChoice,
+    /// The visit whose primary image stands for a participant.
+    #[arg(long, value_enum, default_value = "latest")]
+    pub visit: Visit,
     /// Covariates, scores or outcomes, one row a participant (.csv or .parquet). Only participants that are in it are analysed.
     #[arg(long, value_name = "FILE")]
     pub with: Option<PathBuf>,

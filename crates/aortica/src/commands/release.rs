@@ -1,6 +1,6 @@
 //! `aortica release`: a frozen, checksummed snapshot of the cohort under disclosure control.
 
-use crate::cli::{ReleaseArgs, ReleaseCommand};
+use crate::cli::{ReleaseArgs, ReleaseCommand, Visit};
 use crate::cli_disclosure::MakeRelease;
 use crate::cohort::{Link, digest_of, participants};
 use crate::exit::usage;
@@ -36,7 +36,7 @@ async fn release(args: &MakeRelease) -> anyhow::Result<()> {
     let lake = wiring::open_lake(&args.lake.lake).await?;
     let session = lake.session(SessionOptions::default()).await?;
     let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
-    let link = Link { file: args.with.as_deref(), key: &args.key };
+    let link = Link { file: args.with.as_deref(), key: &args.key, visit: Visit::Latest };
     if let Some(counts) = participants(&session, link, &fingerprint).await? {
         eprintln!("{counts}");
     }

@@ -16,6 +16,9 @@ pub fn run(args: &ReportArgs, settings: &Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (page, numbers) = runtime.block_on(async {
         let cohort = Cohort::open(&args.cohort, settings).await?;
+        let more = args.of.iter().chain(&args.site).chain(&args.cohort.covariates).chain(&args.cohort.event);
+        let more: Vec<String> = more.chain(&args.cohort.until).chain(&args.cohort.time).cloned().collect();
+        cohort.hold(&more).await?;
         let mut report = Report::new(&cohort, args).await?;
         let page = report.page().await?;
         anyhow::Ok((page, report.numbers))

@@ -1,7 +1,7 @@
 //! `aortica stats`: the statistics of the cohort, as SQL over the participants of one fingerprint, joined with a file.
 
 use super::query::{answer, check_terminal, write};
-use crate::cli::{StatsArgs, StatsName};
+use crate::cli::{StatsArgs, StatsName, Visit};
 use crate::cohort::{Cohort, Link, digest_of, needed, participants, truth};
 use crate::exit::usage;
 use crate::settings::Settings;
@@ -41,6 +41,9 @@ async fn protected(args: &StatsArgs, policy: &Policy) -> anyhow::Result<()> {
         }
     };
     let cohort = &args.cohort;
+    if cohort.visit != Visit::Latest {
+        return Err(usage("the aggregate role is told of the latest visit only; --visit first needs --role rows"));
+    }
     if let Some(path) = &cohort.with {
         let digest = digest_of(path)?;
         if !policy.files.contains(&digest) {
@@ -54,7 +57,8 @@ async fn protected(args: &StatsArgs, policy: &Policy) -> anyhow::Result<()> {
     let session = lake.session(SessionOptions::default()).await?;
     let fingerprint = session.fingerprint(cohort.fingerprint.as_deref()).await?;
     // How the file joins is not said to this role.
-    participants(&session, Link { file: cohort.with.as_deref(), key: &cohort.key }, &fingerprint).await?;
+    participants(&session, Link { file: cohort.with.as_deref(), key: &cohort.key, visit: cohort.visit }, &fingerprint)
+        .await?;
     let of = Population {
         table: "participants",
         imaged: "scored_participants",

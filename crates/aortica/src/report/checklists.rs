@@ -35,7 +35,7 @@ const STROBE: &[Item] = &[
     (
         "6",
         "Participants: eligibility, sources, follow-up",
-        Page("flow", "{participants} participants by the image of the latest visit; eligibility: author"),
+        Page("flow", "{participants} participants by the image of the {visit} visit; eligibility: author"),
     ),
     ("7", "Variables defined", Page("methods", "AAC-24 and its categories; rule {rule}; outcome: {outcome}")),
     ("8", "Data sources and measurement", Page("methods", "pipeline {pipeline}, fingerprint {fingerprint}")),

@@ -3,6 +3,7 @@
 use super::Report;
 use super::svg::{Anchor, Svg};
 use super::words::{Figure, Table, count, plain, share, shown, text};
+use crate::cli::Visit;
 use crate::cohort::Row;
 use crate::statements;
 use minijinja::{Value, context};
@@ -54,7 +55,10 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         Stage { name: "Images read", n: received.saturating_sub(total(&unread)), left: unread },
         Stage { name: "Lateral spine, scored", n: scored, left: excluded.clone() },
         Stage {
-            name: "Participants, image of the latest visit",
+            name: match report.args.cohort.visit {
+                Visit::Latest => "Participants, image of the latest visit",
+                Visit::First => "Participants, image of the first visit",
+            },
             n: people,
             left: left("further images of a participant", scored, people),
         },
@@ -84,6 +88,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     report.fact("excluded", share(total(&excluded), received));
     report.fact("failed", share(total(&failed), received));
     report.fact("participants", people.to_string());
+    report.fact("visit", report.args.cohort.visit.name());
     report.fact("categories", share(known, people));
     report.fact("totals", share(analysed, people));
 
@@ -98,7 +103,9 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         svg: drawing(&stages),
         caption: "Flow of images and participants. One primary reason each.".to_owned(),
     };
-    Ok(context! { figure => shown(&figure), table => shown(&table), linked => report.cohort.has_file })
+    Ok(
+        context! { figure => shown(&figure), table => shown(&table), linked => report.cohort.has_file, visit => report.args.cohort.visit.name() },
+    )
 }
 
 /// Boxes one under the other, what left at the right.

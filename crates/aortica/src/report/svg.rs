@@ -270,25 +270,26 @@ pub struct Whisker {
 
 /// Estimates with their intervals, one under the other: value, low, high on one axis; the text of each at its right.
 pub fn whiskers(svg_of: (&str, &str, &str), scale: &Scale, rows: &[Whisker]) -> String {
-    const LABELS: f64 = 190.0;
-    const SAID: f64 = 190.0;
+    const LABELS: f64 = 220.0;
+    const SAID: f64 = 225.0;
+    const ALL: f64 = 820.0;
     const ROW: f64 = 24.0;
     let (id, title, description) = svg_of;
     let floor = TOP + ROW * rows.len() as f64 + 6.0;
-    let mut svg = Svg::new(id, (WIDTH, floor + BOTTOM), title, description);
-    let axis = Axis { from: scale.from, to: scale.to, start_px: LABELS, end_px: WIDTH - SAID };
+    let mut svg = Svg::new(id, (ALL, floor + BOTTOM), title, description);
+    let axis = Axis { from: scale.from, to: scale.to, start_px: LABELS, end_px: ALL - SAID };
     let ticks = axis.ticks(5);
     for tick in &ticks {
         let at = axis.at(*tick);
         svg.line((at, TOP), (at, floor), "grid");
         svg.text((at, floor + 18.0), Anchor::Middle, "tick", &tick_text(*tick, &ticks));
     }
-    svg.line((LABELS, floor), (WIDTH - SAID, floor), "axis");
-    svg.text(((LABELS + WIDTH - SAID) / 2.0, floor + 40.0), Anchor::Middle, "name", scale.name);
+    svg.line((LABELS, floor), (ALL - SAID, floor), "axis");
+    svg.text(((LABELS + ALL - SAID) / 2.0, floor + 40.0), Anchor::Middle, "name", scale.name);
     for (place, row) in rows.iter().enumerate() {
         let y = TOP + ROW * (place as f64 + 0.5) + 2.0;
         svg.text((LABELS - 10.0, y + 4.5), Anchor::End, "label", &row.label);
-        svg.text((WIDTH - SAID + 10.0, y + 4.5), Anchor::Start, "label", &row.said);
+        svg.text((ALL - SAID + 10.0, y + 4.5), Anchor::Start, "label", &row.said);
         if let Some((value, low, high)) = row.value {
             let class = format!("whisker s{}", row.series % SHAPES);
             svg.line((axis.at(low.max(axis.from)), y), (axis.at(high.min(axis.to)), y), &class);

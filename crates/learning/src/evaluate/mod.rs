@@ -19,7 +19,7 @@ pub use certainty::{Abstained, Certainty, ReliabilityBin, ReviewFlag};
 pub use localisation::Localisation;
 pub use masks::MaskAgreement;
 pub use readers::{AgainstReader, BesideReader, HumanRow};
-pub use rows::{ReadRow, ReadSegment, Status, TruthRow};
+pub use rows::{Outlines, ReadRow, ReadSegment, Status, TruthRow};
 pub use segments::{Assessability, GradeAgreement};
 pub use totals::{BONFERRONI_ALPHA, Categories, TotalPair, Totals};
 
@@ -79,7 +79,7 @@ pub struct Method {
     /// Share of negatives that was excluded, 0..1.
     pub negatives_excluded: Estimate,
     pub all: Agreement,
-    /// By wall, unless masks were left out.
+    /// By wall, unless masks were left out or the method marks no calcium.
     pub masks: Vec<MaskAgreement>,
     /// Against the first human reader, where there are any.
     pub readers: Option<AgainstReader>,

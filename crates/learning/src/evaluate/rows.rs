@@ -29,6 +29,9 @@ pub struct TruthRow {
     pub visible: [SegmentGrade; Segment::COUNT],
 }
 
+/// Outlines of calcium on the anterior wall (0) and on the posterior one (1), closed.
+pub type Outlines = [Vec<Vec<Point<ImagePx>>>; 2];
+
 /// What a method made of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadRow {
@@ -38,8 +41,8 @@ pub struct ReadRow {
     pub corners: Vec<(Landmark, Point<ImagePx>)>,
     /// In the order of [`Segment::all`]; `None` unless scored.
     pub segments: Option<[ReadSegment; Segment::COUNT]>,
-    /// Outlines of calcium on the anterior wall (0) and on the posterior one (1), closed.
-    pub outlines: [Vec<Vec<Point<ImagePx>>>; 2],
+    /// `None` where a network gave the grades itself and marked no calcium.
+    pub outlines: Option<Outlines>,
     /// Of the whole reading, 0..1; 0 unless scored.
     pub confidence: f64,
     /// Whether a person is asked to look.
@@ -74,16 +77,18 @@ impl ReadRow {
         let Outcome::Scored { reading } = outcome else { return Some(ReadRow::unscored(sop_id, status)) };
         let segments: Vec<ReadSegment> =
             reading.segments.iter().map(|s| ReadSegment { grade: s.grade, confidence: s.confidence }).collect();
-        let mut outlines = [Vec::new(), Vec::new()];
+        let mut outlines: Outlines = [Vec::new(), Vec::new()];
         for plaque in &reading.plaques {
             outlines[plaque.wall.index()].push(plaque.contour.clone());
         }
+        // A network that grades by itself says nothing of places: it has no overlap, rather than none with the plaque.
+        let is_marked = reading.segments.iter().all(|segment| segment.exceeds.is_none());
         Some(ReadRow {
             sop_id,
             status,
             corners: reading.corners.iter().map(|c| (c.landmark, c.at)).collect(),
             segments: Some(segments.try_into().ok()?),
-            outlines,
+            outlines: is_marked.then_some(outlines),
             confidence: reading.summary.confidence,
             flag_review: reading.summary.flag_review,
         })
@@ -96,7 +101,7 @@ impl ReadRow {
             status,
             corners: Vec::new(),
             segments: None,
-            outlines: [Vec::new(), Vec::new()],
+            outlines: Some([Vec::new(), Vec::new()]),
             confidence: 0.0,
             flag_review: false,
         }

@@ -253,3 +253,16 @@ fn the_table_and_the_json_carry_the_same_numbers() {
     assert_eq!(json["case_mix"]["assessable"], 4);
     assert_eq!(json["methods"][0]["all"]["segments"].as_array().unwrap().len(), 15);
 }
+
+#[test]
+fn a_method_that_marks_no_calcium_has_no_overlap_instead_of_a_bad_one() {
+    let (truths, rows) = example();
+    let overlaps = |outlines: Option<Outlines>| {
+        let rows = rows.iter().map(|row| ReadRow { outlines: outlines.clone(), ..row.clone() }).collect();
+        let method = MethodRows { name: "a pipeline 1.0.0".into(), fingerprint: "f".into(), rows };
+        // no truth here has walls, so that no mask is read
+        let reference = Reference { folder: Some(Path::new("masks are not read")), ..reference(&truths) };
+        evaluate(reference, &[method]).unwrap().methods[0].masks.len()
+    };
+    assert_eq!((overlaps(None), overlaps(Some([Vec::new(), Vec::new()]))), (0, 3));
+}

@@ -5,6 +5,7 @@
 
 use super::action::Action;
 use super::client::Client;
+use super::introspection;
 use super::parameters::Parameters;
 use crate::limits::STATEMENTS_MAX;
 use crate::query::{Answer, Prepared, Queries};
@@ -62,7 +63,7 @@ impl Statements {
 
     fn parse(&self, sql: &str) -> Result<Vec<Statement>, Refusal> {
         measure(sql, self.queries.limits.statement_bytes)?;
-        let statements =
+        let mut statements =
             self.parser.parse(sql).map_err(|error| Refusal::statement(format!("this is no SQL: {error}")))?;
         if statements.len() > STATEMENTS_MAX {
             return Err(Refusal::new(
@@ -70,6 +71,7 @@ impl Statements {
                 format!("{} statements came at once, and {STATEMENTS_MAX} are taken", statements.len()),
             ));
         }
+        statements.iter_mut().for_each(introspection::simplify);
         Ok(statements)
     }
 

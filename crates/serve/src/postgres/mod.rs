@@ -4,6 +4,7 @@
 mod action;
 mod client;
 mod handler;
+mod introspection;
 mod negotiate;
 mod parameters;
 mod settings;

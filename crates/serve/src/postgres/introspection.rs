@@ -1,0 +1,122 @@
+//! What SQLAlchemy asks of the catalog in a form that DataFusion cannot plan: subqueries that look up sequences, collations and defaults of
+//! each column, and arrays of the columns of constraints and indexes. A lake has none of these, so that each is NULL, and the rest of the
+//! statement is answered.
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, SelectItem, SetExpr,
+    Statement, TableFactor, Value, VisitMut, VisitorMut,
+};
+use std::ops::ControlFlow;
+
+/// Tables of which a lake has no row.
+const EMPTY: [&str; 3] = ["pg_sequence", "pg_collation", "pg_attrdef"];
+/// Columns of `pg_type` that say the same of every type.
+const ALIKE: [&str; 1] = ["typcollation"];
+/// Columns of `pg_constraint` and `pg_index` that hold column numbers.
+const NUMBERS: [&str; 6] = ["indkey", "conkey", "confkey", "indclass", "indoption", "indcollation"];
+/// Column of `pg_class` that the catalog lacks.
+const OPTIONS: &str = "reloptions";
+/// Functions of what a lake does not have.
+const ABSENT: [&str; 2] = ["pg_get_indexdef", "pg_get_serial_sequence"];
+
+/// Puts NULL for what a lake does not have.
+pub(super) fn simplify(statement: &mut Statement) {
+    // It never breaks off.
+    let _: ControlFlow<()> = statement.visit(&mut Nulls);
+}
+
+struct Nulls;
+
+impl VisitorMut for Nulls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        match expression {
+            Expr::Subquery(query) if is_of_nothing(query) => *expression = Expr::value(Value::Null),
+            Expr::Function(function) if is_of_numbers(function) => *expression = null(DataType::Integer(None)),
+            Expr::Function(function) if name(function).is_some_and(|name| ABSENT.contains(&name.as_str())) => {
+                *expression = null(DataType::Text);
+            }
+            Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| name.value == OPTIONS) => {
+                *expression = null(DataType::Text);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn null(data_type: DataType) -> Expr {
+    let nothing = Box::new(Expr::value(Value::Null));
+    Expr::Cast { kind: CastKind::Cast, expr: nothing, data_type, array: false, format: None }
+}
+
+fn name(function: &Function) -> Option<String> {
+    function.name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.to_ascii_lowercase())
+}
+
+fn is_of_nothing(query: &Query) -> bool {
+    let SetExpr::Select(select) = &*query.body else { return false };
+    let of = |names: &[&str], relation: &TableFactor| match relation {
+        TableFactor::Table { name, .. } => {
+            name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| names.contains(&ident.value.as_str()))
+        }
+        _ => false,
+    };
+    let alike = || {
+        let [SelectItem::UnnamedExpr(Expr::CompoundIdentifier(column))] = select.projection.as_slice() else {
+            return false;
+        };
+        column.last().is_some_and(|name| ALIKE.contains(&name.value.as_str()))
+    };
+    select.from.iter().any(|from| of(&EMPTY, &from.relation) || (of(&["pg_type"], &from.relation) && alike()))
+}
+
+/// `unnest(pg_index.indkey)` and `generate_subscripts(pg_index.indkey, 1)`.
+fn is_of_numbers(function: &Function) -> bool {
+    if !matches!(name(function).as_deref(), Some("unnest" | "generate_subscripts")) {
+        return false;
+    }
+    let FunctionArguments::List(arguments) = &function.args else { return false };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = arguments.args.first() else { return false };
+    let column = match first {
+        Expr::CompoundIdentifier(names) => names.last(),
+        Expr::Identifier(name) => Some(name),
+        _ => None,
+    };
+    column.is_some_and(|name| NUMBERS.contains(&name.value.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    fn simplified(sql: &str) -> String {
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap().remove(0);
+        simplify(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn what_a_lake_does_not_have_is_null() {
+        let default = "SELECT CASE WHEN a.atthasdef THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+                       WHERE d.adrelid = a.attrelid) ELSE NULL END AS x FROM pg_catalog.pg_attribute a";
+        let wanted = "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END AS x FROM pg_catalog.pg_attribute AS a";
+        assert_eq!(simplified(default), wanted);
+        let numbers = "SELECT unnest(pg_catalog.pg_index.indkey) AS n, generate_subscripts(i.indkey, 1) AS o FROM i";
+        assert_eq!(simplified(numbers), "SELECT CAST(NULL AS INTEGER) AS n, CAST(NULL AS INTEGER) AS o FROM i");
+    }
+
+    #[test]
+    fn what_people_write_stays() {
+        for sql in [
+            "SELECT (SELECT max(aac24_total) FROM readings) AS m",
+            "SELECT unnest(aac_classes(s)) FROM states",
+            "SELECT (SELECT typname FROM pg_type LIMIT 1)",
+        ] {
+            assert_eq!(simplified(sql), sql);
+        }
+    }
+}
