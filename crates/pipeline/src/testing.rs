@@ -439,7 +439,7 @@ impl<F: Fn(CrashPoint) -> bool + Send + Sync> Rehearsal for Dying<F> {
 
 /// The same lake for a process that dies at the end of a step, where `dies` says so.
 pub(crate) fn dying_after(lake: &Lake, dies: impl Fn(Step) -> bool + Send + Sync + 'static) -> Lake {
-    let at = move |point| Step::ALL.into_iter().find(|step| after(*step) == point).is_some_and(&dies);
+    let at = move |point: CrashPoint| Step::ALL.into_iter().find(|step| after(*step) == point).is_some_and(&dies);
     Lake::remains(lake.location().clone().rehearsed(Rehearsed::by(Arc::new(Dying(at)))))
 }
 
