@@ -1,6 +1,5 @@
 //! The command line of disclosure control: roles, policies, releases.
 
-use crate::cli::LakeChoice;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -35,7 +34,6 @@ pub enum PolicyCommand {
 #[derive(Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
     after_help = "Examples:\n  aortica release --lake lake --name \"Spine study 2026-1\" -o release-2026-1\n  \
 aortica release --lake lake --name \"Spine study 2026-1\" --with outcomes.csv --policy study.toml -o release-2026-1\n  \
 aortica release verify release-2026-1\n\n\
@@ -48,7 +46,7 @@ pub struct ReleaseArgs {
     #[command(subcommand)]
     pub command: Option<ReleaseCommand>,
     #[command(flatten)]
-    pub make: Option<MakeRelease>,
+    pub make: MakeRelease,
 }
 
 #[derive(Subcommand)]
@@ -59,14 +57,15 @@ pub enum ReleaseCommand {
 
 #[derive(Args)]
 pub struct MakeRelease {
-    #[command(flatten)]
-    pub lake: LakeChoice,
+    /// The lake: a folder or s3://bucket/prefix.
+    #[arg(long, value_name = "LAKE")]
+    pub lake: Option<String>,
     /// Name of the release, as it is cited.
     #[arg(long, value_name = "NAME")]
-    pub name: String,
+    pub name: Option<String>,
     /// Folder to make; it must not exist, or be empty.
     #[arg(short, long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     /// Count only the participants of this file, one row each (.csv or .parquet); the policy may make strata of its columns.
     #[arg(long, value_name = "FILE")]
     pub with: Option<PathBuf>,

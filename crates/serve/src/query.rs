@@ -1,5 +1,6 @@
 //! From a statement to rows, within limits: the one way both doors go.
 
+use crate::growth;
 use crate::limits::Limits;
 use crate::memory::{QueryMemory, TotalMemory};
 use crate::metrics::{DONE, Door, LEFT, Metrics};
@@ -27,6 +28,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+/// What DataFusion names where temporary files outgrow their limit.
+const DISK_SETTING: &str = "datafusion.runtime.max_temp_directory_size";
 
 /// All that is asked of one lake.
 pub(crate) struct Queries {
@@ -125,7 +129,9 @@ impl Queries {
         let state = snapshot.context.state();
         let planned = work.on(state.statement_to_plan((*statement).clone())).await?;
         let plan = planned.map_err(|error| self.explain(snapshot, error, None))?;
-        Ok(Prepared { plan: reading(plan)?, statement, over: Arc::downgrade(snapshot) })
+        let plan = reading(plan)?;
+        growth::refuse_nesting(&plan)?;
+        Ok(Prepared { plan, statement, over: Arc::downgrade(snapshot) })
     }
 
     async fn start(
@@ -173,6 +179,14 @@ impl Queries {
     fn explain(&self, snapshot: &Snapshot, error: DataFusionError, memory: Option<&QueryMemory>) -> Refusal {
         if memory.is_some_and(QueryMemory::was_crowded) {
             return Refusal::new(Reason::Busy, "other queries have all memory of the server; try again later");
+        }
+        // DataFusion tells it as an error of the disk, by the name of its setting.
+        if error.to_string().contains(DISK_SETTING) {
+            let mib = self.limits.query_disk_bytes >> 20;
+            let message = format!(
+                "the query needs more memory, and more than the {mib} MiB of temporary files it may have; ask for fewer rows or columns"
+            );
+            return Refusal::new(Reason::Memory, message);
         }
         Refusal::of_lake(&snapshot.door.explain(error, self.limits.query_memory_bytes >> 20))
     }

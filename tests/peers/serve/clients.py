@@ -86,7 +86,8 @@ class Psql(unittest.TestCase):
     def test_the_aggregate_role_is_told_what_the_policy_allows(self):
         ben = {"user": "ben", "password": "battery staple"}
         for sql in ["SELECT * FROM aggregate_functions", "SELECT * FROM participants()", "SELECT * FROM prevalence('sex')"]:
-            told = pandas.read_csv(io.StringIO(self.told("--csv", "-c", sql, **ben)))
+            # psql writes t and f.
+            told = pandas.read_csv(io.StringIO(self.told("--csv", "-c", sql, **ben)), true_values=["t"], false_values=["f"])
             expected = pandas.read_csv(io.StringIO(query(sql, "--role", "aggregate")))
             pandas.testing.assert_frame_equal(told, expected, check_dtype=False)
         self.assertNotIn("readings", self.told("-At", "-c", r"\d", **ben))

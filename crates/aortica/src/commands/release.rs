@@ -21,19 +21,18 @@ pub fn run(args: &ReleaseArgs) -> anyhow::Result<()> {
         println!("{}: all {files} files are as they were released", folder.display());
         return Ok(());
     }
-    let make = args
-        .make
-        .as_ref()
-        .ok_or_else(|| usage("say which lake is released (--lake, --name, -o), or `release verify DIR`"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(release(make))
+    runtime.block_on(release(&args.make))
 }
 
 async fn release(args: &MakeRelease) -> anyhow::Result<()> {
-    check_name(&args.name)?;
-    check_folder(&args.out)?;
-    let policy = wiring::policy(args.policy.as_deref(), &args.lake.lake)?;
-    let lake = wiring::open_lake(&args.lake.lake).await?;
+    let (Some(lake), Some(name), Some(out)) = (&args.lake, &args.name, &args.out) else {
+        return Err(usage("say which lake is released (--lake, --name, -o), or `release verify DIR`"));
+    };
+    check_name(name)?;
+    check_folder(out)?;
+    let policy = wiring::policy(args.policy.as_deref(), lake)?;
+    let lake = wiring::open_lake(lake).await?;
     let session = lake.session(SessionOptions::default()).await?;
     let fingerprint = session.fingerprint(args.fingerprint.as_deref()).await?;
     let link = Link { file: args.with.as_deref(), key: &args.key, visit: Visit::Latest };
@@ -41,14 +40,10 @@ async fn release(args: &MakeRelease) -> anyhow::Result<()> {
         eprintln!("{counts}");
     }
     let source = source(&lake, &session, &fingerprint, args.with.as_deref()).await?;
-    let edition = Edition { name: args.name.clone(), date: date(args, &source)?, authors: args.authors.clone() };
+    let edition = Edition { name: name.clone(), date: date(args, &source)?, authors: args.authors.clone() };
 
-    let of = Population {
-        table: "participants",
-        imaged: "scored_participants",
-        fingerprint: &fingerprint,
-        occasion: &args.name,
-    };
+    let of =
+        Population { table: "participants", imaged: "scored_participants", fingerprint: &fingerprint, occasion: name };
     let told = AggregateSession::open(&session, of, &policy, &SessionOptions::default()).await?;
     let mut tables = tables::protected(&told)?;
     if args.rows {
@@ -73,12 +68,12 @@ async fn release(args: &MakeRelease) -> anyhow::Result<()> {
     all.insert("provenance.json".to_owned(), papers::provenance(&edition, &source, &policy, &told, &tables)?);
     all.insert("CITATION.cff".to_owned(), papers::citation(&edition, &source).into_bytes());
     all.insert("README.md".to_owned(), papers::readme(&edition, &policy, &told, &tables).into_bytes());
-    write(&args.out, &all)?;
+    write(out, &all)?;
 
     let (withheld, counts) = told.withheld();
     println!(
         "{}: {} files, {} tables; {withheld} of {counts} counts withheld",
-        args.out.display(),
+        out.display(),
         all.len() + 1,
         tables.len()
     );
@@ -157,8 +152,9 @@ async fn source(lake: &Lake, session: &LakeSession, fingerprint: &str, file: Opt
             anyhow::Ok(found)
         }
     };
-    let image =
-        session.collect("SELECT CAST(image_id AS VARCHAR) FROM scored_participants ORDER BY image_id LIMIT 1").await?;
+    let image = session
+        .collect("SELECT CAST(image_id AS VARCHAR) AS image FROM scored_participants ORDER BY image LIMIT 1")
+        .await?;
     let image = image.iter().flat_map(|batch| arrow::compute::cast(batch.column(0), &DataType::Utf8)).next();
     let image = image.and_then(|image| image.as_string::<i32>().iter().flatten().next().and_then(ImageId::parse));
     let reading = match image.zip(Fingerprint::parse(fingerprint)) {

@@ -187,12 +187,13 @@ fn drawing(place: usize, reader: &str, points: &[Row], agreement: &[Row]) -> Opt
     let mut plot = Plot::new(
         (&id, &format!("Bland-Altman plot, reader {reader}"), &description),
         (380.0, 0.0),
-        &Scale { from: 0.0, to: widest * 1.04, name: "Mean of network and reader, points" },
+        &Scale { from: -0.6, to: widest * 1.04, name: "Mean of network and reader, points" },
         &Scale { from: -edge, to: edge, name: "Network \u{2212} reader, points" },
     );
     for e in [&lower, &bias, &upper] {
         if let (Some(low), Some(high)) = (e.low, e.high) {
-            let ((left, top), (right, bottom)) = (plot.at(0.0, high.min(edge)), plot.at(widest * 1.04, low.max(-edge)));
+            let ((left, top), (right, bottom)) =
+                (plot.at(-0.6, high.min(edge)), plot.at(widest * 1.04, low.max(-edge)));
             plot.svg.rect((left, top), (right - left, bottom - top), "band");
         }
     }

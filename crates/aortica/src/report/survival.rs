@@ -142,7 +142,7 @@ fn drawing(curve: &[Row], unit: &str) -> Option<Figure> {
             let at_risk = steps.iter().find(|(time, ..)| time >= tick).map_or(0, |(.., n)| *n);
             // The first stands beside the names rather than on them.
             let (x, anchor) =
-                if *tick == 0.0 { (plot.x.at(0.0) + 4.0, Anchor::Start) } else { (plot.x.at(*tick), Anchor::Middle) };
+                if *tick == 0.0 { (plot.x.at(0.0) + 18.0, Anchor::Start) } else { (plot.x.at(*tick), Anchor::Middle) };
             plot.svg.text((x, y), anchor, "small", &at_risk.to_string());
         }
     }

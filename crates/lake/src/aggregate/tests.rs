@@ -29,10 +29,10 @@ fn many() -> Vec<OutcomeRecord> {
     (0..220).map(|n| participant(n, sex(n), scanner(n))).collect()
 }
 
-/// The same without the rare scanner: nothing by sex or scanner is small.
+/// So many women and men on two scanners that no count of them is small.
 fn plain() -> Vec<OutcomeRecord> {
-    let sex = |n: u64| if n < 120 { "F" } else { "M" };
-    (0..220).map(|n| participant(n, sex(n), if n.is_multiple_of(2) { "Acme" } else { "Bolt" })).collect()
+    let sex = |n: u64| if n < 4_800 { "F" } else { "M" };
+    (0..8_800).map(|n| participant(n, sex(n), if (n / 30).is_multiple_of(2) { "Acme" } else { "Bolt" })).collect()
 }
 
 async fn filled(records: Vec<OutcomeRecord>) -> Lake {
@@ -99,7 +99,7 @@ async fn what_is_told_is_what_the_rows_say() {
     let sql = "SELECT estimate FROM standardised() WHERE statistic = 'standardise_esp2013'";
     assert_eq!(told(&session, sql).await, truth);
     let joined = "SELECT a.sex, a.n, b.estimate FROM participants('sex') a JOIN score('sex') b ON a.sex = b.sex AND b.statistic = 'median'";
-    assert!(told(&session, joined).await.contains("| F   | 120 |"), "SQL over what is told is free");
+    assert!(told(&session, joined).await.contains("| F   | 4800 |"), "SQL over what is told is free");
 }
 
 #[tokio::test]
@@ -216,8 +216,6 @@ async fn quantiles_and_moments_of_few_are_withheld() {
     assert!(!women.contains("mean") && !women.contains("q3"), "the mean would name the one: {women}");
     let men = told(&session, "SELECT statistic FROM score('sex') WHERE sex = 'M' AND NOT suppressed").await;
     assert!(!men.contains("q1") && !men.contains("q3"), "3 of 12 lie beyond a quartile: {men}");
-    let all = told(&session, "SELECT n FROM participants()").await;
-    assert!(all.contains("| 42 |"), "the whole cohort is told: {all}");
 }
 
 #[tokio::test]

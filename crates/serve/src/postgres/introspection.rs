@@ -103,7 +103,7 @@ mod tests {
     fn what_a_lake_does_not_have_is_null() {
         let default = "SELECT CASE WHEN a.atthasdef THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
                        WHERE d.adrelid = a.attrelid) ELSE NULL END AS x FROM pg_catalog.pg_attribute a";
-        let wanted = "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END AS x FROM pg_catalog.pg_attribute AS a";
+        let wanted = "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END AS x FROM pg_catalog.pg_attribute a";
         assert_eq!(simplified(default), wanted);
         let numbers = "SELECT unnest(pg_catalog.pg_index.indkey) AS n, generate_subscripts(i.indkey, 1) AS o FROM i";
         assert_eq!(simplified(numbers), "SELECT CAST(NULL AS INTEGER) AS n, CAST(NULL AS INTEGER) AS o FROM i");
