@@ -8,7 +8,9 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetResult, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectStore, ObjectStoreExt, PutPayload, coalesce_ranges,
+};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use parquet::arrow::{ArrowWriter, AsyncArrowWriter, ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -131,8 +133,11 @@ impl AsyncFileReader for StoredFile {
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         async move {
-            let pieces = self.store.get_ranges(&self.path, &ranges).await;
-            let whole = pieces.and_then(|pieces| ranges.iter().zip(pieces).map(|(r, b)| as_long_as(r, b)).collect());
+            // not the store's own `get_ranges`, which cuts its answer up before anybody could look at its length
+            let (store, path) = (&self.store, &self.path);
+            let fetch =
+                |range: Range<u64>| async move { as_long_as(&range, store.get_range(path, range.clone()).await?) };
+            let whole = coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT).await;
             whole.map_err(|e| ParquetError::External(Box::new(e)))
         }
         .boxed()
