@@ -134,6 +134,9 @@ impl Consumer for FaultyConsumer {
                 }
                 continue;
             }
+            if self.lane == Lane::Jobs {
+                fate.between_jobs().await;
+            }
             if fate.happens(Fault::StreamEnds, &what) {
                 return Err(away());
             }

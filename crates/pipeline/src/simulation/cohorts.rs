@@ -91,7 +91,7 @@ fn cohorts() -> [Vec<(String, Vec<u8>)>; COHORTS] {
     let killer = || (KILLER.to_owned(), b"kills whoever reads it".to_vec());
     [
         vec![spine(0), spine(1), copy(), frontal(), text(0)],
-        (0..40).map(text).chain([spine(0)]).collect(),
+        (0..30).map(text).chain([spine(0)]).collect(),
         vec![spine(0), spine(1), cut(), poison(), text(0), text(1)],
         (0..4).map(spine).chain((0..6).map(text)).chain([frontal()]).collect(),
         vec![spine(0), frontal(), killer(), spine(2), text(0)],

@@ -311,9 +311,23 @@ impl Fate {
         if self.happens(Fault::Slow, what) {
             wait_ms += 5_000 + self.below(60_000, what);
         }
+        self.note(format_args!("{what}"));
+        self.wait(role, wait_ms, what).await;
+    }
+
+    /// Lets the next job of a worker come as late as the plan has it.
+    pub async fn between_jobs(&self) {
+        let wait_ms = self.plan.between_jobs.as_millis() as u64;
+        if let Some(role) = role()
+            && wait_ms > 0
+        {
+            self.wait(role, wait_ms, "between jobs").await;
+        }
+    }
+
+    async fn wait(&self, role: Role, wait_ms: u64, what: &str) {
         let (cycle, own) = (ROLES_MAX as u64, role.number as u64);
         let until_ms = (self.now_ms() + wait_ms).next_multiple_of(cycle) + own;
-        self.note(format_args!("{what}"));
         // where the table library asks for it, its threads wait for us, and not we for them
         let _paused = WORK_ASKS.get().then(|| Paused::begun(self, role));
         self.clock.sleep_until(until_ms, hashed(what)).await;

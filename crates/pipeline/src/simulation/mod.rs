@@ -31,7 +31,7 @@ use domain::Digest;
 use fate::{Fault, Hits};
 use plan::{COHORTS, FIRST_WITH_KILLER, Plan, crash_points};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use verdict::Rows;
@@ -43,15 +43,16 @@ const SEEDS: u64 = 500;
 static COHORTS_OF_ALL: LazyLock<Cohorts> = LazyLock::new(Cohorts::new);
 
 /// What each cohort gives when nothing disturbs it.
-static UNDISTURBED: LazyLock<Vec<Rows>> = LazyLock::new(|| {
-    let rows = |cohort| {
+static UNDISTURBED: [OnceLock<Rows>; COHORTS] = [const { OnceLock::new() }; COHORTS];
+
+fn undisturbed(cohort: usize) -> &'static Rows {
+    UNDISTURBED[cohort].get_or_init(|| {
         let world = World::run(0, Plan::undisturbed(cohort), &COHORTS_OF_ALL);
         let rows = verdict::rows(&world.location);
         assert_eq!(verdict::wrong(&world, &rows), None, "cohort {cohort}: {}", world.fate.told());
         rows
-    };
-    (0..COHORTS).map(rows).collect()
-});
+    })
+}
 
 /// What became of a seed.
 struct Outcome {
@@ -63,7 +64,7 @@ struct Outcome {
 
 fn run(seed: u64) -> Outcome {
     let plan = Plan::of(seed);
-    let expected = &UNDISTURBED[plan.cohort];
+    let expected = undisturbed(plan.cohort);
     let world = World::run(seed, plan, &COHORTS_OF_ALL);
     let fate = &world.fate;
     let wrong = verdict::wrong(&world, expected).map(|wrong| {
@@ -92,7 +93,6 @@ fn run_all(from: u64, seeds: u64) -> Tally {
     let next = AtomicU64::new(from);
     let failed = AtomicBool::new(false);
     let done: Mutex<Vec<(u64, Outcome)>> = Mutex::default();
-    LazyLock::force(&UNDISTURBED);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_trace() {
 /// same one.
 #[test]
 fn the_undisturbed_table_is_that_of_score() {
-    let (cohorts, undisturbed) = (&*COHORTS_OF_ALL, &*UNDISTURBED);
+    let cohorts = &*COHORTS_OF_ALL;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for cohort in 0..FIRST_WITH_KILLER {
         let alone = runtime.block_on(async {
@@ -158,10 +158,10 @@ fn the_undisturbed_table_is_that_of_score() {
             verdict::rows(lake.location())
         });
         assert!(!alone.results.is_empty());
-        assert_eq!(alone, undisturbed[cohort], "cohort {cohort}");
+        assert_eq!(alone, *undisturbed(cohort), "cohort {cohort}");
     }
     let killed = |rows: &Rows| rows.instances.iter().filter(|row| row.contains("fail_reason=crash_loop")).count();
-    assert_eq!(undisturbed.iter().map(killed).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
+    assert_eq!((0..COHORTS).map(|cohort| killed(undisturbed(cohort))).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 1]);
 }
 
 /// Any number of seeds from any seed on: `AORTICA_SIMULATION_FROM` (0), `AORTICA_SIMULATION_SEEDS` (500), and a file for the

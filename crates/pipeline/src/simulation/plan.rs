@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub committers: usize,
     pub prefetch: u16,
     pub batch: BatchLimits,
+    /// How long a worker waits for each job, so that one is committed before the next is done.
+    pub between_jobs: Duration,
     /// Submitted by two at once.
     pub submitted_twice: bool,
     /// The lake is not there when the roles begin.
@@ -97,6 +99,7 @@ impl Plan {
                 rows: if many_commits { 1 } else { dice.one_of(&[1, 2, 4, 16]) },
                 age: Duration::from_millis(dice.one_of(&[97, 997, 9_973])),
             },
+            between_jobs: Duration::from_secs(if many_commits { 2 } else { 0 }),
             submitted_twice: !killer && dice.chance(0.2),
             from_nothing: dice.chance(0.15),
             rates: rates.to_vec(),
@@ -115,6 +118,7 @@ impl Plan {
             committers: 1,
             prefetch: 4,
             batch: BatchLimits { rows: 4, age: Duration::from_millis(997) },
+            between_jobs: Duration::ZERO,
             submitted_twice: false,
             from_nothing: true,
             rates: vec![0.0; Fault::ALL.len()],
