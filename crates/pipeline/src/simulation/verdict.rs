@@ -97,14 +97,32 @@ fn keys(batches: &[RecordBatch], columns: &[&str]) -> Vec<Vec<String>> {
     keys
 }
 
+/// What lies in a lake, and the rows of its tables, each file read once.
+struct Found {
+    objects: Objects,
+    results: Vec<RecordBatch>,
+    instances: Vec<RecordBatch>,
+}
+
+impl Found {
+    fn of(location: &Location) -> Found {
+        let objects = Objects::of(location);
+        let (results, instances) = (objects.table("results"), objects.table("instances"));
+        Found { objects, results, instances }
+    }
+
+    fn rows(&self) -> Rows {
+        let text = |table: &[RecordBatch]| {
+            let mut rows: Vec<String> = table.iter().flat_map(text_of).collect();
+            rows.sort();
+            rows
+        };
+        Rows { results: text(&self.results), instances: text(&self.instances) }
+    }
+}
+
 pub(super) fn rows(location: &Location) -> Rows {
-    let objects = Objects::of(location);
-    let text = |table: &str| {
-        let mut rows: Vec<String> = objects.table(table).iter().flat_map(text_of).collect();
-        rows.sort();
-        rows
-    };
-    Rows { results: text("results"), instances: text("instances") }
+    Found::of(location).rows()
 }
 
 /// What does not hold, if anything.
@@ -112,8 +130,8 @@ pub(super) fn wrong(world: &World, expected: &Rows) -> Option<String> {
     if world.overdue() {
         return Some("it does not end: something is pending for ever".to_owned());
     }
-    let objects = Objects::of(&world.location);
-    [messages_left(world), rows_differ(world, expected), keys_twice(&objects), ledger(&objects), objects_left(&objects)]
+    let found = Found::of(&world.location);
+    [messages_left(world), rows_differ(&found, expected), keys_twice(&found), ledger(&found), objects_left(&found)]
         .into_iter()
         .flatten()
         .next()
@@ -125,8 +143,8 @@ fn messages_left(world: &World) -> Option<String> {
     (!left.is_empty() || world.broker.unsettled() > 0).then(|| format!("messages are left: {left:?}"))
 }
 
-fn rows_differ(world: &World, expected: &Rows) -> Option<String> {
-    let found = rows(&world.location);
+fn rows_differ(found: &Found, expected: &Rows) -> Option<String> {
+    let found = found.rows();
     let differ = |table: &str, found: &[String], expected: &[String]| {
         let (found, expected): (BTreeSet<_>, BTreeSet<_>) = (found.iter().collect(), expected.iter().collect());
         let only = |a: &BTreeSet<&String>, b: &BTreeSet<&String>| {
@@ -148,9 +166,9 @@ fn rows_differ(world: &World, expected: &Rows) -> Option<String> {
 }
 
 /// Invariant 4, in the files.
-fn keys_twice(objects: &Objects) -> Option<String> {
-    for (table, id) in [("results", "image_id"), ("instances", "item_id")] {
-        let mut keys = keys(&objects.table(table), &[id, "fingerprint"]);
+fn keys_twice(found: &Found) -> Option<String> {
+    for (table, batches, id) in [("results", &found.results, "image_id"), ("instances", &found.instances, "item_id")] {
+        let mut keys = keys(batches, &[id, "fingerprint"]);
         let rows = keys.len();
         keys.sort();
         keys.dedup();
@@ -162,16 +180,16 @@ fn keys_twice(objects: &Objects) -> Option<String> {
 }
 
 /// Invariant 5: every item of every manifest has a row, and no row is of another item.
-fn ledger(objects: &Objects) -> Option<String> {
+fn ledger(Found { objects, instances, .. }: &Found) -> Option<String> {
     let parts = objects.0.keys().filter(|key| key.starts_with("items/") && key.ends_with(".parquet"));
     let listed: BTreeSet<Vec<String>> = parts.flat_map(|key| keys(&objects.batches(key), &["item_id"])).collect();
-    let told: BTreeSet<Vec<String>> = keys(&objects.table("instances"), &["item_id"]).into_iter().collect();
+    let told: BTreeSet<Vec<String>> = keys(instances, &["item_id"]).into_iter().collect();
     (listed != told || listed.is_empty())
         .then(|| format!("{} items are listed, {} have rows", listed.len(), told.len()))
 }
 
 /// Nothing lies in the lake that is neither part of it nor taken away by a committer's sweep, and all evidence is there.
-fn objects_left(objects: &Objects) -> Option<String> {
+fn objects_left(Found { objects, results, instances }: &Found) -> Option<String> {
     let mut evidence: BTreeSet<String> = BTreeSet::new();
     for key in objects.0.keys() {
         let parts: Vec<&str> = key.split('/').collect();
@@ -191,12 +209,8 @@ fn objects_left(objects: &Objects) -> Option<String> {
         }
     }
     let mut told: BTreeSet<String> = BTreeSet::new();
-    told.extend(
-        keys(&objects.table("results"), &["fingerprint", "image_id"])
-            .iter()
-            .map(|k| format!("{} image {}", k[0], k[1])),
-    );
-    let instances = keys(&objects.table("instances"), &["fingerprint", "item_id", "status"]);
+    told.extend(keys(results, &["fingerprint", "image_id"]).iter().map(|k| format!("{} image {}", k[0], k[1])));
+    let instances = keys(instances, &["fingerprint", "item_id", "status"]);
     told.extend(instances.iter().map(|k| format!("{} item {}-1-{}", k[0], k[1], k[2])));
     (told != evidence).then(|| {
         let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
