@@ -34,11 +34,12 @@ impl<N, T> Default for Turns<N, T> {
 }
 
 impl<N: Ord, T> Turns<N, T> {
-    pub fn take_in(&mut self, deliveries_before: u32, name: impl FnOnce() -> N, job: T) {
+    pub fn take_in(&mut self, deliveries_before: u32, job: T, name: impl FnOnce(&T) -> N) {
         if deliveries_before == 0 {
             self.first_time.push_back(job);
         } else {
-            self.returned.push((deliveries_before, name(), job));
+            let name = name(&job);
+            self.returned.push((deliveries_before, name, job));
             self.quiet = false;
         }
     }
@@ -99,7 +100,7 @@ mod tests {
             let middle = held.len() / 2;
             held.rotate_left(middle);
             for (before, job) in &held {
-                turns.take_in(*before, || *job, *job);
+                turns.take_in(*before, *job, |job| *job);
             }
             // read together, nothing is done before the one that kills is
             let first_time: Vec<u32> = std::iter::from_fn(|| turns.together()).collect();
@@ -137,10 +138,10 @@ mod tests {
     #[test]
     fn last_deliveries_go_first_then_what_came_less_often_and_new_ones_wait() {
         let mut turns = Turns::default();
-        turns.take_in(0, || "new", "new");
+        turns.take_in(0, "new", |job| *job);
         assert_eq!(turns.together(), Some("new"));
         for (before, job) in [(2, "c"), (1, "b"), (0, "later"), (2, "d"), (1, "a"), (3, "last")] {
-            turns.take_in(before, || job, job);
+            turns.take_in(before, job, |job| *job);
         }
         assert_eq!((turns.together(), turns.waiting(), turns.quiet_before_alone()), (None, 6, TOGETHER));
         let order: Vec<&str> = std::iter::from_fn(|| turns.alone()).collect();

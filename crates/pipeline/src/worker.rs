@@ -152,7 +152,7 @@ pub async fn work(
             }
             received = receiver.next(), if room => match received? {
                 Received::Message { message, delivery } => {
-                    turns.take_in(delivery.deliveries_before, || message.item.id(), (message, delivery));
+                    turns.take_in(delivery.deliveries_before, (message, delivery), |(job, _)| job.item.id());
                 }
                 Received::Odd(odd) => in_hand.push(worker.put_aside(odd).boxed()),
             },
