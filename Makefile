@@ -109,8 +109,13 @@ clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a ser
 	$(CARGO) build --locked --workspace --all-targets
 	tests/peers/serve/run.sh
 
+# seeds of the simulated distributed run: any number, 2,000 take about half an hour on 2 cores
+SIMULATION_SEEDS ?= 2000
+
 .PHONY: prove
 prove: runtime release ## the longer proofs; their records are checked in under tests/prove
+	AORTICA_SIMULATION_SEEDS=$(SIMULATION_SEEDS) AORTICA_SIMULATION_RECORD=$(CURDIR)/tests/prove/simulation.json \
+	  $(CARGO) test --locked --workspace --lib simulation::as_asked -- --ignored
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
 	tests/prove/others.sh --aortica $(RELEASE) --record tests/prove/others.json

@@ -1,6 +1,8 @@
 //! Work that keeps a core busy, away from the task that waits for stores and brokers, so that both cores of a committer work.
+//! In a simulation whoever waits for it does it: see [`Rehearsed::by_whoever_waits`].
 
 use crate::error::{Error, Result};
+use crate::rehearsal::Rehearsed;
 use tokio::task::JoinSet;
 
 /// Runs what only computes on a thread of its own.
@@ -8,9 +10,13 @@ use tokio::task::JoinSet;
 /// # Errors
 /// It panicked.
 pub(crate) async fn computed<T: Send + 'static>(
+    rehearsed: &Rehearsed,
     what: &'static str,
     task: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
+    if rehearsed.by_whoever_waits() {
+        return Ok(task());
+    }
     tokio::task::spawn_blocking(task).await.map_err(|source| Error::Task { what, source })
 }
 
@@ -19,9 +25,13 @@ pub(crate) async fn computed<T: Send + 'static>(
 /// # Errors
 /// Its own; it panicked.
 pub(crate) async fn worked<T: Send + 'static>(
+    rehearsed: &Rehearsed,
     what: &'static str,
     task: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
+    if rehearsed.by_whoever_waits() {
+        return task.await;
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(task);
     match tasks.join_next().await {
@@ -38,16 +48,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_as_ours() {
-        let panicked = computed("counting", || -> u32 { panic!("no") }).await.unwrap_err();
+        let rehearsed = Rehearsed::default();
+        let panicked = computed(&rehearsed, "counting", || -> u32 { panic!("no") }).await.unwrap_err();
         assert_eq!((panicked.fault(), panicked.to_string().starts_with("counting: ")), (domain::Fault::Bug, true));
-        assert_eq!(computed("counting", || 7).await.unwrap(), 7);
+        assert_eq!(computed(&rehearsed, "counting", || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn a_task_ends_with_the_one_who_waits() {
         let held = Arc::new(());
         let kept = Arc::clone(&held);
-        let working = worked("waiting", async move {
+        let rehearsed = Rehearsed::default();
+        let working = worked(&rehearsed, "waiting", async move {
             std::future::pending::<()>().await;
             drop(kept);
             Ok(())

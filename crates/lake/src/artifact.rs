@@ -1,5 +1,6 @@
 //! Artifacts: the evidence behind a row, one JSON object per image and fingerprint.
 
+use crate::datafile::whole;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::paths::{LakePaths, artifact_key};
@@ -47,10 +48,7 @@ impl Artifacts {
             return Ok((key, ArtifactPut::Stored));
         }
         // Another put of the same, also one of ours that was reported as failed after it had landed.
-        let present = self.bytes(&path).await?.ok_or_else(|| Error::Artifact {
-            key: key.clone(),
-            problem: "it was there and is gone; artifacts are never deleted".to_owned(),
-        })?;
+        let present = self.present(&path).await?;
         if present == bytes || alike(&present, &bytes) {
             return Ok((key, ArtifactPut::Present));
         }
@@ -80,6 +78,17 @@ impl Artifacts {
         }
     }
 
+    /// The bytes of an object that a put said is there.
+    pub(crate) async fn present(&self, path: &Path) -> Result<Vec<u8>> {
+        self.bytes(path).await?.ok_or_else(|| {
+            // Artifacts are never deleted; but some stores answer so where two put at once and neither won. The next try
+            // puts it.
+            let source = "it refused an object as existing that is not there".to_owned().into();
+            let source = object_store::Error::Generic { store: "lake", source };
+            Error::Store { what: "putting an artifact", source }
+        })
+    }
+
     pub(crate) async fn bytes(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         let object = match self.location.store.get(path).await {
             Ok(object) => object,
@@ -90,7 +99,7 @@ impl Artifacts {
             let problem = format!("{} bytes, more than {ARTIFACT_BYTES_MAX}", object.meta.size);
             return Err(Error::Artifact { key: path.filename().unwrap_or_default().to_owned(), problem });
         }
-        Ok(Some(object.bytes().await.map_err(Error::store("getting an artifact"))?.to_vec()))
+        Ok(Some(whole(object).await.map_err(Error::store("getting an artifact"))?.to_vec()))
     }
 }
 

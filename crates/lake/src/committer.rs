@@ -21,6 +21,7 @@ use crate::keys::{KeyIndex, hashes, key_columns, key_hash};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
 use crate::record::{Cell, Refusal, Row, batch, check, instance_row, position, result_row};
+use crate::rehearsal::CrashPoint;
 use crate::table::{ActiveFile, Attempt, LakeTable, stats, write_schema};
 use crate::tolerance::differences;
 use arrow::array::RecordBatch;
@@ -116,7 +117,11 @@ impl Folder {
     async fn begin(&mut self, records: Records) -> Result<Ready> {
         let (table, records_in_hand) = (self.table.table, records.range.len());
         let rows = move || Incoming::of(table, records.as_slice());
-        let incoming = if records_in_hand < WORTH_A_THREAD { rows() } else { computed("making rows", rows).await? };
+        let incoming = if records_in_hand < WORTH_A_THREAD {
+            rows()
+        } else {
+            computed(self.table.rehearsed(), "making rows", rows).await?
+        };
         if incoming.is_empty() {
             return Ok(Ready { incoming, folded: Folded::default(), file: None });
         }
@@ -150,9 +155,11 @@ impl Folder {
         for races_lost in 0..=RACES_MAX {
             self.contended |= races_lost > 0;
             let Some(file) = ready.file else { return Ok(Landed { rows: 0, folded: ready.folded, races_lost }) };
+            self.table.reached(CrashPoint::FILE_WRITTEN).await;
             let bounds = file.stats(self.table.table);
             match self.table.append(file.active.clone(), bounds).await? {
                 Attempt::Landed => {
+                    self.table.reached(CrashPoint::COMMITTED).await;
                     let mut keys = Vec::with_capacity(file.rows.len());
                     hashes(self.table.table, &file.batch, &mut keys)?;
                     self.index.insert(&file.active, keys);
@@ -226,7 +233,8 @@ impl Committer {
         Ok(report)
     }
 
-    /// Deletes files that compaction replaced more than seven days ago. Returns how many.
+    /// Deletes files that compaction replaced, or that a committer left behind when it died, more than seven days ago.
+    /// Returns how many.
     pub async fn sweep(&mut self) -> Result<usize> {
         Ok(self.results.table.sweep().await? + self.instances.table.sweep().await?)
     }
@@ -315,7 +323,11 @@ impl Written {
                 Ok((datafile::encode(&schema, std::slice::from_ref(&batch))?, batch))
             }
         };
-        let encoded = if count < WORTH_A_THREAD { encoding() } else { computed("encoding rows", encoding).await? };
+        let encoded = if count < WORTH_A_THREAD {
+            encoding()
+        } else {
+            computed(table.rehearsed(), "encoding rows", encoding).await?
+        };
         let (bytes, batch) = encoded?;
         let path = table.new_file();
         let size = datafile::put(table.store().as_ref(), &path, bytes).await?;

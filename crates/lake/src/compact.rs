@@ -9,6 +9,7 @@ use crate::datafile::{self, StreamedFile};
 use crate::error::Result;
 use crate::keys::{KeyIndex, hashes};
 use crate::paths::Table;
+use crate::rehearsal::CrashPoint;
 use crate::table::{ActiveFile, Attempt, LakeTable, stats, write_schema};
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
@@ -54,7 +55,8 @@ pub(crate) async fn compact(table: &mut LakeTable, index: &mut KeyIndex) -> Resu
             old: old.clone(),
         };
         // of its own task, so that both tables are compacted at the same time
-        let (new, keys) = worked("compacting rows", merge.run()).await?;
+        let (new, keys) = worked(table.rehearsed(), "compacting rows", merge.run()).await?;
+        table.reached(CrashPoint::FILES_MERGED).await;
         let numbers = stats(new.rows as usize, &[]);
         match table.replace(&old, new.clone(), numbers).await? {
             Attempt::Landed => {

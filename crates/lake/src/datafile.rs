@@ -5,10 +5,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectStore, ObjectStoreExt, PutPayload, coalesce_ranges,
+};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use parquet::arrow::{ArrowWriter, AsyncArrowWriter, ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -63,6 +65,21 @@ pub(crate) async fn put(store: &dyn ObjectStore, path: &Path, bytes: Bytes) -> R
     Ok(size)
 }
 
+/// The bytes of an answer, as many as it announced. What ends early is the store's fault and may be asked for again; taken
+/// for the object, it would be one that cannot be read, which is nobody's to mend.
+pub(crate) async fn whole(answer: GetResult) -> object_store::Result<Bytes> {
+    let announced = answer.range.clone();
+    as_long_as(&announced, answer.bytes().await?)
+}
+
+fn as_long_as(range: &Range<u64>, bytes: Bytes) -> object_store::Result<Bytes> {
+    if bytes.len() as u64 == range.end - range.start {
+        return Ok(bytes);
+    }
+    let source = "the answer ended early".to_owned().into();
+    Err(object_store::Error::Generic { store: "lake", source })
+}
+
 /// Writes batches as they come; at most one row group and one part of an upload are held.
 pub(crate) struct StreamedFile {
     writer: AsyncArrowWriter<BufWriter>,
@@ -107,12 +124,23 @@ struct StoredFile {
 
 impl AsyncFileReader for StoredFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.store.get_range(&self.path, range).map_err(|e| ParquetError::External(Box::new(e))).boxed()
+        async move {
+            let bytes = self.store.get_range(&self.path, range.clone()).await;
+            bytes.and_then(|bytes| as_long_as(&range, bytes)).map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(|e| ParquetError::External(Box::new(e))) }
-            .boxed()
+        async move {
+            // not the store's own `get_ranges`, which cuts its answer up before anybody could look at its length
+            let (store, path) = (&self.store, &self.path);
+            let fetch =
+                |range: Range<u64>| async move { as_long_as(&range, store.get_range(path, range.clone()).await?) };
+            let whole = coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT).await;
+            whole.map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(

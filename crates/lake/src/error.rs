@@ -70,6 +70,11 @@ impl Error {
             Error::StorageOption { .. } | Error::ConditionalPut { .. } | Error::TooManyKeys { .. } => Misconfigured,
             Error::TableShape { .. } => Misconfigured,
             Error::Store { source, .. } => store_fault(source),
+            // what its threads met, the table library tells as text only: mostly a store that was away for a moment. Whoever
+            // tries again does so a few times, so that a mistake of ours still comes to light.
+            Error::Delta { source, .. } if matches!(**source, DeltaTableError::Generic(_)) => {
+                Fault::Transient { retry_after: None }
+            }
             Error::Delta { source, .. } => fault_by_source(source.as_ref()),
             Error::Parquet { source, .. } => fault_by_source(source),
             Error::QueryFailed(source) => fault_by_source(source.as_ref()),
@@ -172,6 +177,8 @@ mod tests {
         assert_eq!(Error::QueryFailed(Box::new(query)).fault(), Misconfigured);
         let parquet = parquet::errors::ParquetError::External(Box::new(gone()));
         assert_eq!(Error::parquet("reading")(parquet).fault(), Fault::Transient { retry_after: None });
+        let told = DeltaTableError::Generic("connection reset".to_owned());
+        assert_eq!(Error::delta("committing")(told).fault(), Fault::Transient { retry_after: None });
         assert_eq!(Error::delta("committing")(DeltaTableError::NoSchema).fault(), Fault::Bug);
     }
 }

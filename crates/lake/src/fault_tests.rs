@@ -30,6 +30,8 @@ enum Fate {
     LandsAsError,
     /// The put is lost.
     Fails,
+    /// The put is lost and reported as a conflict: two put at once, and neither won.
+    RefusedInVain,
     /// Conditional puts overwrite.
     Overwrites,
 }
@@ -63,6 +65,10 @@ impl ObjectStore for Faulty {
         }
         match self.fate {
             Fate::Fails => Err(lost()),
+            Fate::RefusedInVain => {
+                let source = "conflict".to_string().into();
+                Err(object_store::Error::AlreadyExists { path: location.to_string(), source })
+            }
             Fate::Overwrites => {
                 self.inner.put_opts(location, payload, PutOptions { mode: PutMode::Overwrite, ..options }).await
             }
@@ -144,6 +150,34 @@ async fn a_commit_that_was_lost_is_transient_and_succeeds_when_given_again() {
     assert!(failures > 3);
     assert_eq!(number(&lake, "SELECT count(*) FROM results").await, 10);
     assert_eq!(number(&lake, "SELECT count(*) FROM readings WHERE aac24_total IS NOT NULL").await, 10);
+}
+
+#[tokio::test]
+async fn an_object_that_was_refused_as_existing_and_is_not_there_is_put_again() {
+    let lake = lake().await;
+    let through = Lake::open(faulty(lake.location(), Fate::RefusedInVain, 2)).await.unwrap();
+    let (artifacts, transient) = (through.artifacts(), Fault::Transient { retry_after: None });
+    let mut refused = 0;
+    for n in 0..4 {
+        let reading = reading(n, &fingerprint("f"), [Some(1); 8]);
+        while let Err(error) = artifacts.put(&reading).await {
+            assert_eq!((error.fault(), refused < 7), (transient, true), "{error}");
+            refused += 1;
+        }
+        while let Err(error) = artifacts.put_outcome(scored(n, grades(n))).await {
+            assert_eq!((error.fault(), refused < 7), (transient, true), "{error}");
+            refused += 1;
+        }
+        assert!(lake.artifacts().get(&reading.fingerprint, &reading.image_id).await.unwrap().is_some());
+    }
+    assert_eq!(refused, 7, "every second put, and so each of the eight once but for the first");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_not_taken_for_one_that_cannot() {
+    let location = faulty(&Location::in_memory(), Fate::Fails, 2);
+    let error = Lake::create_if_absent(location).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Transient { retry_after: None }, "{error}");
 }
 
 #[tokio::test]

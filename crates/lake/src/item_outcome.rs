@@ -116,10 +116,7 @@ impl Artifacts {
             return Ok(record);
         }
         let name = path.filename().unwrap_or_default().to_owned();
-        let present = self.bytes(&path).await?.ok_or_else(|| Error::Artifact {
-            key: name.clone(),
-            problem: "it was there and is gone; artifacts are never deleted".to_owned(),
-        })?;
+        let present = self.present(&path).await?;
         let first = ItemOutcome::decode(&name, &present)?;
         if first.image_id != record.image_id {
             tracing::warn!(item = %record.item_id, "a second outcome of one attempt is of other pixels; both are told");

@@ -201,7 +201,7 @@ impl ItemManifests {
     async fn marker(&self, submission: &str) -> Result<Option<Submission>> {
         let path = self.paths.submission(submission);
         let bytes = match self.location.store.get(&path).await {
-            Ok(object) => object.bytes().await.map_err(Error::store("reading a submission"))?,
+            Ok(object) => datafile::whole(object).await.map_err(Error::store("reading a submission"))?,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(Error::Store { what: "reading a submission", source }),
         };
@@ -222,7 +222,7 @@ impl ItemManifests {
         items: impl Stream<Item = Result<Item, E>>,
         chain: Option<Chain>,
     ) -> Result<Sorted, E> {
-        let token = uuid::Uuid::new_v4().simple().to_string();
+        let token = self.location.rehearsed.token("runs");
         let mut items = std::pin::pin!(items);
         let mut runs = Runs { files: Vec::new(), chain };
         let mut writing = JoinSet::new();

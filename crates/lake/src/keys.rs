@@ -155,7 +155,7 @@ impl KeyIndex {
             }
             let keys = read_keys(table.table, Arc::clone(table.store()), file.clone());
             // of its own task, so that the keys of both tables are read at the same time
-            self.files.insert(file.path.clone(), worked("reading keys", keys).await?);
+            self.files.insert(file.path.clone(), worked(table.rehearsed(), "reading keys", keys).await?);
             read += 1;
         }
         Ok(read)

@@ -29,6 +29,7 @@ mod provider;
 mod query_tests;
 mod rebuild;
 mod record;
+mod rehearsal;
 #[cfg(test)]
 mod samples;
 pub mod schema;
@@ -58,5 +59,6 @@ pub use output::{Format, TABLE_ROWS_MAX, write_answer};
 pub use pending::{OpenItems, Wanted, Work};
 pub use rebuild::Rebuilt;
 pub use record::Refusal;
+pub use rehearsal::{CrashPoint, Rehearsal, Rehearsed};
 pub use session::{Answer, LakeSession, SessionOptions};
 pub use summary::{CohortSummary, Group, Scores};

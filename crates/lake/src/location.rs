@@ -1,6 +1,7 @@
 //! Where files are: a folder, or a prefix of a bucket.
 
 use crate::error::{Error, Result};
+use crate::rehearsal::Rehearsed;
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
@@ -29,18 +30,26 @@ pub struct Location {
     pub root: Path,
     /// The same place as a URL without a trailing slash: `file:///..` or `s3://bucket/prefix`.
     pub url: Url,
+    /// The simulation that the store is part of; none in production.
+    pub rehearsed: Rehearsed,
 }
 
 impl Location {
     /// A store that lives as long as the value, for tests.
     pub fn in_memory() -> Location {
         let url = Url::parse("memory:///lake").expect("a valid url");
-        Location { store: Arc::new(InMemory::new()), root: Path::from("lake"), url }
+        Location { store: Arc::new(InMemory::new()), root: Path::from("lake"), url, rehearsed: Rehearsed::default() }
     }
 
     /// The same store through a wrapper (one that injects faults, or counts).
     pub fn with_store(self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Location {
         Location { store: wrap(self.store), ..self }
+    }
+
+    /// The same place in a simulation.
+    #[must_use]
+    pub fn rehearsed(self, rehearsed: Rehearsed) -> Location {
+        Location { rehearsed, ..self }
     }
 
     /// URL of an object of the store, percent-encoded.
@@ -92,7 +101,7 @@ fn local(path: &std::path::Path, wrong: &dyn Fn(&str) -> Error) -> Result<Locati
     }
     let url = Url::from_file_path(&clean).map_err(|()| wrong("not an absolute path"))?;
     let root = Path::from_absolute_path(&clean).map_err(|e| wrong(&e.to_string()))?;
-    Ok(Location { store: Arc::new(LocalFileSystem::new()), root, url })
+    Ok(Location { store: Arc::new(LocalFileSystem::new()), root, url, rehearsed: Rehearsed::default() })
 }
 
 fn s3(mut url: Url, options: &[(String, String)], wrong: &dyn Fn(&str) -> Error) -> Result<Location> {
@@ -117,7 +126,7 @@ fn s3(mut url: Url, options: &[(String, String)], wrong: &dyn Fn(&str) -> Error)
         builder = builder.with_config(key, value);
     }
     let store = builder.build().map_err(|e| Error::StorageOption { name: "s3".to_owned(), problem: e.to_string() })?;
-    Ok(Location { store: Arc::new(store), root, url })
+    Ok(Location { store: Arc::new(store), root, url, rehearsed: Rehearsed::default() })
 }
 
 #[cfg(test)]

@@ -133,7 +133,8 @@ impl<'a> Lookup<'a> {
         chunk.directory = Directory::of(chunk.items.iter().map(|(id, _)| first_bits(*id)));
         let (send, mut batches) = mpsc::channel(BATCHES_AHEAD);
         let files = self.ledger.files()?.into_values().collect();
-        let reading = worked("reading the ledger", read(Arc::clone(self.ledger.store()), files, columns, send));
+        let reading = read(Arc::clone(self.ledger.store()), files, columns, send);
+        let reading = worked(self.ledger.rehearsed(), "reading the ledger", reading);
         let taking = async {
             while let Some((ids, batch)) = batches.recv().await {
                 chunk.take_in(&ids, &batch, submissions, self.images)?;

@@ -1,7 +1,7 @@
 //! Every object key of a lake, built and parsed here and nowhere else.
 //!
 //! ```text
-//! results/                                   Delta table: one row per image and fingerprint
+//! results/                                   Delta table: one row per image and fingerprint; part-<token>.parquet and a log
 //! instances/                                 Delta table: what became of each item
 //! items/<submission>/part-00000.parquet ..   the items of a submission, sorted by uri
 //! items/<submission>/submission.json         written last: without it the submission does not exist
@@ -10,7 +10,7 @@
 //! artifacts/<fingerprint>/items/<2 hex>/<item_id>-<attempt>-<status>.json   what became of an item in an attempt
 //! conflicts/<table>/<key>/<digest>.json      second, differing results
 //! human_readings/*.parquet                   readings by people
-//! _probe-<token>                             asks the store whether it refuses a second put
+//! _probe-put                                 asks the store whether it refuses a second put; stays
 //! ```
 
 use domain::{Digest, Fingerprint, ImageId, ItemId};
@@ -55,8 +55,13 @@ impl LakePaths {
         self.below(&["human_readings"])
     }
 
-    pub fn probe(&self, token: &str) -> Path {
-        self.below(&[&format!("_probe-{token}")])
+    pub fn probe(&self) -> Path {
+        self.below(&["_probe-put"])
+    }
+
+    /// A file of rows.
+    pub fn part(&self, table: Table, token: &str) -> Path {
+        self.table(table).join(format!("part-{token}.parquet"))
     }
 
     pub fn items(&self) -> Path {

@@ -173,7 +173,7 @@ impl Lake {
             return Ok(false);
         }
         let object = other.location().store.get(key).await.map_err(Error::store("reading the other lake"))?;
-        let bytes = object.bytes().await.map_err(Error::store("reading the other lake"))?;
+        let bytes = crate::datafile::whole(object).await.map_err(Error::store("reading the other lake"))?;
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.location().store.put_opts(&here, PutPayload::from_bytes(bytes), create).await {
             Ok(_) => Ok(true),

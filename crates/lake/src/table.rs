@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::paths::{LakePaths, Table};
+use crate::rehearsal::{CrashPoint, Rehearsed};
 use crate::schema::{arrow_schema, columns};
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
@@ -51,8 +52,10 @@ pub(crate) enum Attempt {
 /// An open table at one version.
 pub(crate) struct LakeTable {
     pub(crate) table: Table,
+    paths: LakePaths,
     root: Path,
     store: Arc<dyn ObjectStore>,
+    rehearsed: Rehearsed,
     delta: DeltaTable,
     /// The table's version and the fence there, after a commit of ours: to read it anew means to read the log back to the last
     /// checkpoint, each time.
@@ -69,15 +72,22 @@ impl LakeTable {
             return Ok(None);
         }
         let mut delta = DeltaTable::new(log_store(location, paths, table));
-        match delta.load().await {
+        match location.rehearsed.on_threads(delta.load()).await {
             Ok(()) => {}
             Err(DeltaTableError::NotATable(_)) => return Ok(None),
             Err(source) => return Err(Error::delta("opening a table of the lake")(source)),
         }
-        let table =
-            LakeTable { table, root: paths.table(table), store: Arc::clone(&location.store), delta, fence: None };
-        table.check_shape()?;
-        Ok(Some(table))
+        let opened = LakeTable {
+            table,
+            paths: paths.clone(),
+            root: paths.table(table),
+            store: Arc::clone(&location.store),
+            rehearsed: location.rehearsed.clone(),
+            delta,
+            fence: None,
+        };
+        opened.check_shape()?;
+        Ok(Some(opened))
     }
 
     /// Creates the table unless it exists, however many processes do so at once.
@@ -85,15 +95,15 @@ impl LakeTable {
         if let Some(open) = LakeTable::open(location, paths, table).await? {
             return Ok(open);
         }
-        let created = CreateBuilder::new()
+        let creating = CreateBuilder::new()
             .with_log_store(log_store(location, paths, table))
             .with_table_name(table.name())
             .with_columns(columns(table).iter().map(|c| c.delta_field()))
             .with_save_mode(SaveMode::Ignore)
             .with_configuration_property(TableProperty::AppendOnly, Some("true"))
             .with_configuration_property(TableProperty::CheckpointInterval, Some(CHECKPOINT_EVERY.to_string()))
-            .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some(REPLACED_FILES_KEPT))
-            .await;
+            .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some(REPLACED_FILES_KEPT));
+        let created = location.rehearsed.on_threads(creating.into_future()).await;
         // Whether we made it or lost to another who did shows when it is opened.
         match (LakeTable::open(location, paths, table).await?, created) {
             (Some(open), _) => Ok(open),
@@ -130,7 +140,8 @@ impl LakeTable {
             return Ok(());
         }
         let fields: Vec<_> = missing.iter().map(|c| c.delta_field()).collect();
-        let added = self.delta.clone().add_columns().with_fields(fields).await;
+        let adding = self.delta.clone().add_columns().with_fields(fields);
+        let added = self.rehearsed.on_threads(adding.into_future()).await;
         self.reload().await?;
         let present = self.file_schema()?;
         match (missing.iter().all(|c| present.field_with_name(&c.name).is_ok()), added) {
@@ -186,12 +197,23 @@ impl LakeTable {
 
     /// A name that no other file has.
     pub(crate) fn new_file(&self) -> Path {
-        self.root.clone().join(format!("part-{}.parquet", uuid::Uuid::new_v4().simple()))
+        self.paths.part(self.table, &self.rehearsed.token(self.table.name()))
+    }
+
+    /// See [`Rehearsed::reached`].
+    pub(crate) async fn reached(&self, point: CrashPoint) {
+        self.rehearsed.reached(point, self.table.name()).await;
+    }
+
+    /// The simulation that the table is part of, if any.
+    pub(crate) fn rehearsed(&self) -> &Rehearsed {
+        &self.rehearsed
     }
 
     /// The newest version.
     pub(crate) async fn reload(&mut self) -> Result<()> {
-        self.delta.update_incremental(None).await.map_err(Error::delta("reloading a table of the lake"))
+        let reloaded = self.rehearsed.on_threads(self.delta.update_incremental(None)).await;
+        reloaded.map_err(Error::delta("reloading a table of the lake"))
     }
 
     /// Commits added rows on top of exactly the version at hand, behind the fence.
@@ -218,7 +240,9 @@ impl LakeTable {
         {
             return Ok(fence);
         }
-        let read = self.state()?.transaction_version(&self.delta.log_store(), APPLICATION_ID).await;
+        let log = self.delta.log_store();
+        let reading = self.state()?.transaction_version(&log, APPLICATION_ID);
+        let read = self.rehearsed.on_threads(reading).await;
         Ok(read.map_err(Error::delta("reading the fence"))?.unwrap_or(0))
     }
 
@@ -270,10 +294,12 @@ impl LakeTable {
         let read_version = self.version();
         // No retries inside deltalake: they would keep the rows and skip the look at what others added meanwhile.
         let properties = properties.with_max_retries(0).with_cleanup_expired_logs(Some(false));
-        let committed = CommitBuilder::from(properties)
-            .with_actions(actions)
-            .build(Some(self.state()? as &dyn TableReference), self.delta.log_store(), operation)
-            .await;
+        let committing = CommitBuilder::from(properties).with_actions(actions).build(
+            Some(self.state()? as &dyn TableReference),
+            self.delta.log_store(),
+            operation,
+        );
+        let committed = self.rehearsed.on_threads(committing.into_future()).await;
         let error = match committed {
             Ok(done) => {
                 self.delta.state = Some(done.snapshot());
@@ -293,17 +319,14 @@ impl LakeTable {
         Err(Error::delta("committing to a table of the lake")(error))
     }
 
-    /// Deletes files that a replacement took out of the table longer ago than [`REPLACED_FILES_KEPT`]: readers of older
-    /// versions need them till then. Files that no commit ever named are left alone, since they may belong to a commit
-    /// in flight. Returns how many were deleted.
+    /// Deletes files of rows that are no part of this version and were written or replaced longer ago than
+    /// [`REPLACED_FILES_KEPT`]: those that compaction replaced, which readers of older versions need till then, and those
+    /// of committers that died before their commit, which until then might be a commit in flight. Returns how many were
+    /// deleted.
     pub(crate) async fn sweep(&mut self) -> Result<usize> {
-        let (_, swept) = self
-            .delta
-            .clone()
-            .vacuum()
-            .with_mode(VacuumMode::Lite)
-            .await
-            .map_err(Error::delta("deleting replaced files"))?;
+        let sweeping = self.delta.clone().vacuum().with_mode(VacuumMode::Full);
+        let swept = self.rehearsed.on_threads(sweeping.into_future()).await;
+        let (_, swept) = swept.map_err(Error::delta("deleting replaced files"))?;
         self.reload().await?;
         Ok(swept.files_deleted.len())
     }

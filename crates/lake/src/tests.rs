@@ -182,6 +182,32 @@ async fn sweeping_leaves_what_is_in_use_and_what_was_replaced_just_now() {
 }
 
 #[tokio::test]
+async fn sweeping_takes_away_what_a_committer_left_when_it_died_long_ago() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::create_if_absent(store_for(folder.path().to_str().unwrap(), &[]).unwrap()).await.unwrap();
+    let mut committer = lake.committer().await.unwrap();
+    committer.commit(vec![scored(1, [1; 8])]).await.unwrap();
+    let week = std::time::Duration::from_secs(7 * 24 * 3600);
+    let results = folder.path().join("results");
+    let now = results.metadata().unwrap().modified().unwrap();
+    let aged = |path: &std::path::Path, age| {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(now - age).unwrap();
+    };
+    let in_use = std::fs::read_dir(&results).unwrap().map(|file| file.unwrap().path());
+    let in_use = in_use.filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+    in_use.for_each(|path| aged(&path, 9 * week));
+    let [dead, in_flight] = ["part-dead.parquet", "part-in-flight.parquet"].map(|name| results.join(name));
+    for path in [&dead, &in_flight] {
+        std::fs::write(path, b"PAR1").unwrap();
+    }
+    aged(&dead, week + std::time::Duration::from_secs(60));
+    aged(&in_flight, week - std::time::Duration::from_secs(60));
+    assert_eq!(committer.sweep().await.unwrap(), 1);
+    assert_eq!((dead.exists(), in_flight.exists()), (false, true), "a commit may be in flight for a while");
+    assert_eq!(number(&lake, "SELECT count(*) FROM readings WHERE aac24_total IS NOT NULL").await, 1);
+}
+
+#[tokio::test]
 async fn small_files_are_compacted_and_nothing_is_lost() {
     let lake = lake().await;
     let mut committer = lake.committer().await.unwrap();

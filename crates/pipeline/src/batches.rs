@@ -2,12 +2,12 @@
 
 use crate::error::Result;
 use crate::metrics::Metrics;
+use crate::time::{self, sleep, timeout_at};
 use domain::{Fault, OutcomeRecord};
 use lake::{CommitReport, Committer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout_at};
 
 /// A commit that failed for a passing cause is tried again so often; the store retries single requests by itself.
 const COMMIT_ATTEMPTS: u32 = 4;
@@ -36,7 +36,7 @@ const MAX_ROWS: usize = 10_000;
 pub(crate) async fn gather<T>(first: T, from: &mut mpsc::Receiver<T>, limits: BatchLimits) -> Vec<T> {
     let rows = limits.rows.clamp(1, MAX_ROWS);
     let mut batch = vec![first];
-    let due = tokio::time::Instant::now() + limits.age;
+    let due = time::now() + limits.age;
     while batch.len() < rows {
         match timeout_at(due, from.recv()).await {
             Ok(Some(next)) => batch.push(next),

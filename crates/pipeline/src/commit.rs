@@ -2,21 +2,22 @@
 //! nobody could do: a dead letter becomes a failed row, so that pending always ends.
 
 use crate::batches::{self, BatchLimits, gather};
+use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Job, Message};
 use crate::metrics::Metrics;
 use crate::queue::topology::Lane;
 use crate::queue::{Broker, Delivery, Odd, Queue, Received, Receiver, acknowledge_all};
 use crate::steps::NowUs;
+use crate::time::{self, Instant, sleep, timeout};
 use domain::record::RECORD_SCHEMA_VERSION;
 use domain::{FailReason, InstanceFacts, Outcome, OutcomeRecord};
-use lake::{Committer, Lake, Refusal};
+use lake::{Committer, Lake, Refusal, Rehearsed};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Records that one commit takes when as many wait, however few a batch should have: each commit costs the same few
@@ -24,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 const BEHIND_ROWS: usize = 4_000;
 /// So few messages are read sooner than a thread is woken.
 const WORTH_A_THREAD: usize = 64;
+/// When a committer first looks for files that are no part of the tables any more, and how often after that.
+const SWEEP_AFTER: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Dead letters in hand at once.
 const DEAD_AHEAD: u16 = 64;
 /// Why a job is among the dead that the broker itself put there.
@@ -69,19 +73,22 @@ pub async fn commit(
 ) -> Result<CommitterReport> {
     let leave = cancel.child_token();
     let rows = options.batch.rows.max(BEHIND_ROWS);
+    // before anything is taken: each start that failed with records in hand would count as a delivery in vain, and a store
+    // that is away for some minutes would make dead letters of good records
+    let committer = lake.committer().await?;
     // one batch is committed while the next is read and a third gathers
     let ahead = u16::try_from(rows.saturating_mul(3)).unwrap_or(u16::MAX);
     let lanes =
         Lanes { records: Queue::new(broker.clone(), Lane::Records), dead: Queue::new(broker.clone(), Lane::JobsDead) };
     let (records, dead) = (lanes.records.consume(ahead).await?, lanes.dead.consume(DEAD_AHEAD).await?);
-    let committer = lake.committer().await?;
     let (send, unread) = mpsc::channel(rows);
     let (ready, batches) = mpsc::channel(1);
-    let fold = Fold { lake, committer, broker, options, leave: &leave, report: CommitterReport::default() };
+    let sweep_due = time::now() + SWEEP_AFTER;
+    let fold = Fold { lake, committer, broker, options, leave: &leave, sweep_due, report: CommitterReport::default() };
     let (records, dead, (), report) = futures::try_join!(
         pump(records, send.clone(), &leave, &options.metrics),
         pump(dead, send, &leave, &options.metrics),
-        read_batches(unread, ready, lanes, options),
+        read_batches(unread, ready, lanes, options, &lake.location().rehearsed),
         fold.run(batches),
     )?;
     // only now: dropping a consumer gives back what was not acknowledged
@@ -139,6 +146,7 @@ async fn read_batches(
     to: mpsc::Sender<Vec<InHand>>,
     lanes: Lanes,
     options: &CommitOptions,
+    rehearsed: &Rehearsed,
 ) -> Result<()> {
     while let Some(first) = from.recv().await {
         let mut batch = gather(first, &mut from, options.batch).await;
@@ -154,7 +162,10 @@ async fn read_batches(
             batch.into_iter().map(read).collect()
         } else {
             let reading = tokio::task::spawn_blocking(move || batch.into_par_iter().map(read).collect::<Vec<_>>());
-            reading.await.map_err(|e| Error::caused(ErrorKind::Bug, "reading messages ended abnormally", e))?
+            rehearsed
+                .on_threads(reading)
+                .await
+                .map_err(|e| Error::caused(ErrorKind::Bug, "reading messages ended abnormally", e))?
         };
         if to.send(batch).await.is_err() {
             break;
@@ -206,6 +217,7 @@ struct Fold<'a> {
     broker: Arc<dyn Broker>,
     options: &'a CommitOptions,
     leave: &'a CancellationToken,
+    sweep_due: Instant,
     report: CommitterReport,
 }
 
@@ -227,6 +239,7 @@ impl Fold<'_> {
             };
             let Some(batch) = batch else { break };
             let added = self.fold(batch).await?;
+            self.sweep().await;
             // counting goes through the whole ledger, so that it waits until the end seems near
             missing = match missing.map(|m| m.saturating_sub(added)) {
                 Some(0) => self.missing().await?,
@@ -242,6 +255,19 @@ impl Fold<'_> {
         let Some(submission) = &self.options.until_complete else { return Ok(None) };
         let submission = self.lake.items().submission(submission).await?;
         Ok(Some(self.lake.open_items(&submission, &[]).await?.len()))
+    }
+
+    /// Once a day takes away what compaction replaced and what committers that died left behind.
+    async fn sweep(&mut self) {
+        if time::now() < self.sweep_due {
+            return;
+        }
+        self.sweep_due = time::now() + SWEEP_EVERY;
+        match self.committer.sweep().await {
+            Ok(files) => tracing::info!(files, "files that are no part of the tables any more were deleted"),
+            // no harm to any row; the next day has another try
+            Err(error) => tracing::warn!("files that are no part of the tables any more could not be deleted: {error}"),
+        }
     }
 
     /// Commits a batch, then settles its messages. Returns how many items got a row.
@@ -270,6 +296,7 @@ impl Fold<'_> {
         }
         let records = Arc::new(records);
         let done = batches::commit(&mut self.committer, Arc::clone(&records), &self.options.metrics).await?;
+        self.lake.location().rehearsed.reached(crash::BATCH_COMMITTED, "").await;
         self.report.commits += 1;
         self.report.records += deliveries.len() as u64;
         self.report.results_added += done.results_added as u64;

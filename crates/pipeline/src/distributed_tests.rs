@@ -13,7 +13,9 @@ use crate::queue::{Broker, Queue, Received};
 use crate::run::{ScoreOptions, score};
 use crate::steps::Steps;
 use crate::submit::{SubmitOptions, SubmitReport, submit};
-use crate::testing::{Shows, Study, amqp_settings, broker_of_the_harness, lake, picture, rows, sql, table};
+use crate::testing::{
+    Shows, Study, amqp_settings, broker_of_the_harness, dying_after, lake, picture, rows, sql, table,
+};
 use crate::worker::{WorkReport, WorkerOptions, work};
 use domain::{Fault, Outcome, OutcomeRecord};
 use inference::ErrorKind as StageErrorKind;
@@ -184,13 +186,14 @@ async fn a_submission_that_is_submitted_twice_is_read_twice_and_is_one_table() {
 
 /// A worker that dies at the `n`th end of a step: everything it holds is dropped.
 async fn work_and_die_at(study: &Study, lake: &Lake, broker: &Arc<dyn Broker>, n: u64) {
-    let mut steps = study.steps(lake);
     let (reached, passed) = (Arc::new(Notify::new()), AtomicU64::new(0));
     let tell = reached.clone();
-    steps.boundary = Some(Arc::new(move |_: Step| {
-        if passed.fetch_add(1, Ordering::Relaxed) + 1 == n {
+    let steps = study.steps(&dying_after(lake, move |_| {
+        let dies = passed.fetch_add(1, Ordering::Relaxed) + 1 == n;
+        if dies {
             tell.notify_one();
         }
+        dies
     }));
     let cancel = CancellationToken::new();
     tokio::select! {
@@ -304,13 +307,13 @@ async fn a_worker_that_is_told_to_leave_finishes_or_hands_back() {
     let (lake, broker): (Lake, Arc<dyn Broker>) = (lake().await, Arc::new(MemoryBroker::default()));
     let report = submitted(&study, &lake, &broker).await;
     let leave = async |grace: Duration| {
-        let mut steps = study.steps(&lake);
         let cancel = CancellationToken::new();
         let told = cancel.clone();
-        steps.boundary = Some(Arc::new(move |step: Step| {
+        let steps = study.steps(&dying_after(&lake, move |step| {
             if step == Step::Locate {
                 told.cancel();
             }
+            false
         }));
         let options = WorkerOptions { prefetch: 2, grace };
         work(&steps, broker.clone(), options, &cancel).await.unwrap()

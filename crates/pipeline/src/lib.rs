@@ -27,6 +27,7 @@
 
 mod batches;
 pub mod commit;
+mod crash;
 pub mod definition;
 #[cfg(test)]
 mod distributed_tests;
@@ -44,12 +45,16 @@ pub mod rescore;
 pub mod run;
 #[cfg(test)]
 mod schema_tests;
+#[cfg(test)]
+mod simulation;
 pub mod source;
 pub mod status;
 pub mod steps;
 pub mod submit;
 #[cfg(test)]
 mod testing;
+mod time;
+mod turns;
 pub mod worker;
 
 pub use batches::BatchLimits;

@@ -26,7 +26,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 7] =
+    pub(crate) const ALL: [Step; 7] =
         [Step::Fetch, Step::Decode, Step::Locate, Step::Segment, Step::Grade, Step::Score, Step::Publish];
 
     pub fn name(self) -> &'static str {

@@ -1,7 +1,8 @@
 use super::*;
-use crate::metrics::Step;
 use crate::steps::{Overlay, StepSettings};
-use crate::testing::{Shows, Study, forest_directory, lake, picture, picture_of_unknown_aspect, rows, sql, table};
+use crate::testing::{
+    Shows, Study, dying_after, forest_directory, lake, picture, picture_of_unknown_aspect, rows, sql, table,
+};
 use domain::ExcludeReason;
 use inference::ErrorKind as StageErrorKind;
 use std::collections::BTreeMap;
@@ -119,13 +120,14 @@ async fn a_limit_leaves_the_rest_pending() {
 
 /// Runs until the `n`th end of a step, and drops everything there, as a SIGKILL would.
 async fn run_and_die_at(study: &Study, lake: &Lake, n: u64, options: &ScoreOptions) -> bool {
-    let mut steps = study.steps(lake);
     let reached = Arc::new(tokio::sync::Notify::new());
     let (passed, tell) = (AtomicU64::new(0), reached.clone());
-    steps.boundary = Some(Arc::new(move |_: Step| {
-        if passed.fetch_add(1, Ordering::Relaxed) + 1 == n {
+    let steps = study.steps(&dying_after(lake, move |_| {
+        let dies = passed.fetch_add(1, Ordering::Relaxed) + 1 == n;
+        if dies {
             tell.notify_one();
         }
+        dies
     }));
     let (progress, _) = watch::channel(Progress::default());
     let (source, cancel) = (study.source().await, CancellationToken::new());

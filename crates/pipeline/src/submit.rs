@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::progress::{Phase, Progress};
 use crate::queue::Queue;
 use crate::source::Source;
+use crate::time;
 use domain::{FailReason, Fingerprint};
 use futures::{Stream, StreamExt, TryStreamExt};
 use lake::{Lake, Work};
@@ -145,11 +146,11 @@ impl JobTemplate<'_> {
             pipeline: self.pipeline.to_owned(),
             fingerprint: self.fingerprint.clone(),
         };
-        let give_up = tokio::time::Instant::now() + FULL_WITHIN;
+        let give_up = time::now() + FULL_WITHIN;
         loop {
             match jobs.publish(&job).await {
-                Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
-                    tokio::time::sleep(FULL_WAIT).await;
+                Err(error) if error.kind() == ErrorKind::QueueFull && time::now() < give_up => {
+                    time::sleep(FULL_WAIT).await;
                 }
                 done => return done,
             }

@@ -1,7 +1,8 @@
 //! What the tests of this crate share: pictures whose content says what the fake networks will find in them, a pipeline
 //! around those networks, lakes in memory, and tables as text.
 
-use crate::metrics::Metrics;
+use crate::crash::after;
+use crate::metrics::{Metrics, Step};
 use crate::pipeline::Pipeline;
 use crate::queue::amqp::AmqpSettings;
 use crate::queue::topology::DELIVERY_LIMIT;
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use domain::{Corner, ImagePx, Landmark, Point, StudyKey};
 use imaging::{Deidentify, Limits};
 use inference::{Error as StageError, ErrorKind as StageErrorKind, ModelManifest, Stage, Tensor, TensorBatch};
-use lake::{Lake, Location, SessionOptions};
+use lake::{CrashPoint, Lake, Location, Rehearsal, Rehearsed, SessionOptions};
 use scoring::GradeInput;
 use scoring::forest::{Forest, HaarFeature, HaarKind, Node};
 use scoring::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, STAGE_WIDTH};
@@ -417,6 +418,31 @@ impl Study {
 
 pub(crate) async fn lake() -> Lake {
     Lake::create_if_absent(Location::in_memory()).await.unwrap()
+}
+
+/// Tells of every crash point; the process dies where it says so.
+struct Dying<F>(F);
+
+impl<F> std::fmt::Debug for Dying<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dying")
+    }
+}
+
+impl<F: Fn(CrashPoint) -> bool + Send + Sync> Rehearsal for Dying<F> {
+    fn dies_at(&self, point: CrashPoint, _part: &'static str) -> bool {
+        (self.0)(point)
+    }
+
+    fn token(&self, _part: &'static str) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+}
+
+/// The same lake for a process that dies at the end of a step, where `dies` says so.
+pub(crate) fn dying_after(lake: &Lake, dies: impl Fn(Step) -> bool + Send + Sync + 'static) -> Lake {
+    let at = move |point: CrashPoint| Step::ALL.into_iter().find(|step| after(*step) == point).is_some_and(&dies);
+    Lake::remains(lake.location().clone().rehearsed(Rehearsed::by(Arc::new(Dying(at)))))
 }
 
 pub(crate) async fn sql(lake: &Lake, sql: &str) -> String {

@@ -10,10 +10,11 @@
 //! | | an object that the store refuses: only after the last wait it is failed(access_denied) |
 //! | bug | dead letter at once; the committer writes failed(internal) |
 //! | invalid input | failed(internal), acknowledged: an address that is none |
-//! | the process dies | comes again; after four deliveries a dead letter; the committer writes failed(crash_loop) |
+//! | the process dies | comes again and is read alone (see `turns`); after four deliveries a dead letter; the committer writes failed(crash_loop) |
 //!
 //! A worker that fails many jobs in a row ends with the fault, so that its supervisor sees it.
 
+use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::metrics::{JobFate, Metrics};
@@ -21,10 +22,13 @@ use crate::queue::topology::Lane;
 use crate::queue::{Broker, Delivery, Odd, Queue, Received};
 use crate::run::chain;
 use crate::steps::{Errand, Steps};
+use crate::time;
+use crate::turns::Turns;
 use async_trait::async_trait;
 use domain::{FailReason, Fault, Fingerprint, Item, OutcomeRecord};
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
+use lake::CrashPoint;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 /// So many jobs in a row that we could not do: it is not the images.
 const FAILURES_IN_A_ROW: u32 = 32;
-/// A full record queue is given so long to make room.
+/// A full queue is given so long to make room.
 const FULL_WITHIN: Duration = Duration::from_secs(300);
 const FULL_WAIT: Duration = Duration::from_secs(2);
 
@@ -84,6 +88,9 @@ pub trait Reads: Send + Sync {
     /// # Errors
     /// The lake's store fails.
     async fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> Result<OutcomeRecord>;
+
+    /// For a simulation that may end the process here.
+    async fn reached(&self, _point: CrashPoint) {}
 }
 
 #[async_trait]
@@ -102,6 +109,10 @@ impl Reads for Steps {
 
     async fn give_up(&self, item: &Item, errand: Errand<'_>, reason: FailReason) -> Result<OutcomeRecord> {
         Steps::give_up(self, item, errand, reason).await
+    }
+
+    async fn reached(&self, point: CrashPoint) {
+        Steps::reached(self, point).await;
     }
 }
 
@@ -122,17 +133,34 @@ pub async fn work(
     let prefetch = options.prefetch.clamp(1, 1000);
     let mut receiver = jobs.consume(prefetch).await?;
     let mut in_hand = FuturesUnordered::new();
+    let mut turns = Turns::default();
     let mut report = WorkReport::default();
     let mut in_a_row = 0;
     loop {
+        while let Some((job, delivery)) = turns.together() {
+            in_hand.push(worker.handle(job, delivery).boxed());
+        }
+        let room = in_hand.len() + turns.waiting() < usize::from(prefetch);
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
-            Some(done) = in_hand.next() => worker.note(done, &mut report, &mut in_a_row)?,
-            received = receiver.next(), if in_hand.len() < usize::from(prefetch) => match received? {
-                Received::Message { message, delivery } => in_hand.push(worker.handle(message, delivery).boxed()),
+            Some(done) = in_hand.next() => {
+                worker.note(done, &mut report, &mut in_a_row)?;
+                if in_hand.is_empty() {
+                    turns.idle();
+                }
+            }
+            received = receiver.next(), if room => match received? {
+                Received::Message { message, delivery } => {
+                    turns.take_in(delivery.deliveries_before, (message, delivery), |(job, _)| job.item.id());
+                }
                 Received::Odd(odd) => in_hand.push(worker.put_aside(odd).boxed()),
             },
+            () = time::sleep(turns.quiet_before_alone()), if in_hand.is_empty() && turns.some_returned() => {
+                if let Some((job, delivery)) = turns.alone() {
+                    in_hand.push(worker.handle(job, delivery).boxed());
+                }
+            }
         }
     }
     receiver.stop().await?;
@@ -142,11 +170,11 @@ pub async fn work(
         }
         Ok::<(), Error>(())
     };
-    match tokio::time::timeout(options.grace, finishing).await {
+    match time::timeout(options.grace, finishing).await {
         Ok(finished) => finished?,
         Err(_) => tracing::info!("leaving; jobs that are not done go back to the queue"),
     }
-    report.given_back = in_hand.len() as u64;
+    report.given_back = (in_hand.len() + turns.waiting()) as u64;
     for _ in 0..report.given_back {
         steps.metrics().job(JobFate::GivenBack);
     }
@@ -216,7 +244,7 @@ impl Worker<'_> {
                         return self.wait(delivery, error.fault().name(), Some(error)).await;
                     }
                     Fault::Bug => {
-                        delivery.move_to(self.broker.as_ref(), Lane::JobsDead, error.fault().name()).await?;
+                        self.put_on(delivery, Lane::JobsDead, error.fault().name()).await?;
                         return Ok(Done { fate: JobFate::DeadLettered, fault: Some(error) });
                     }
                     Fault::InvalidInput => match self.steps.give_up(&job.item, errand, FailReason::Internal).await {
@@ -236,8 +264,16 @@ impl Worker<'_> {
             }
             published => published?,
         }
+        self.steps.reached(crash::BEFORE_ACKNOWLEDGE).await;
         delivery.receipt.acknowledge().await?;
         Ok(Done { fate: JobFate::Acknowledged, fault })
+    }
+
+    /// Moves a job to another lane; what dies in between leaves it on both, and so read twice rather than lost.
+    async fn put_on(&self, delivery: Delivery, lane: Lane, reason: &str) -> Result<()> {
+        when_there_is_room(|| delivery.copy_to(self.broker.as_ref(), lane, reason)).await?;
+        self.steps.reached(crash::MOVED).await;
+        delivery.receipt.acknowledge().await
     }
 
     /// Lets a job wait for its next try, or gives it up when it has waited enough.
@@ -246,19 +282,27 @@ impl Worker<'_> {
             Some(lane) => (lane, JobFate::Retried),
             None => (Lane::JobsDead, JobFate::DeadLettered),
         };
-        delivery.move_to(self.broker.as_ref(), lane, reason).await?;
+        self.put_on(delivery, lane, reason).await?;
         Ok(Done { fate, fault })
     }
 
     async fn publish(&self, record: &OutcomeRecord) -> Result<()> {
-        let give_up = tokio::time::Instant::now() + FULL_WITHIN;
-        loop {
-            match self.records.publish(record).await {
-                Err(error) if error.kind() == ErrorKind::QueueFull && tokio::time::Instant::now() < give_up => {
-                    tokio::time::sleep(FULL_WAIT).await;
-                }
-                done => return done,
+        when_there_is_room(|| self.records.publish(record)).await?;
+        self.steps.reached(crash::PUBLISHED).await;
+        Ok(())
+    }
+}
+
+/// Publishes as soon as a full queue has room, for a while. To end instead would give back all that is in hand, each time as
+/// one more delivery in vain.
+async fn when_there_is_room<P: Future<Output = Result<()>>>(publish: impl Fn() -> P) -> Result<()> {
+    let give_up = time::now() + FULL_WITHIN;
+    loop {
+        match publish().await {
+            Err(error) if error.kind() == ErrorKind::QueueFull && time::now() < give_up => {
+                time::sleep(FULL_WAIT).await;
             }
+            done => return done,
         }
     }
 }

@@ -4,12 +4,13 @@
 use super::topology::{DELIVERY_LIMIT, Lane};
 use super::{Broker, Consumer, ConsumerId, Delivery, LaneState, Parcel, Receipt};
 use crate::error::{Error, ErrorKind, Result};
+use crate::time::{self, Instant};
 use async_trait::async_trait;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// Messages a lane in memory holds at most.
 const MAX_MESSAGES: usize = 1_000_000;
@@ -30,6 +31,8 @@ struct Shared {
     lanes: Mutex<Lanes>,
     /// Consumers that were not stopped, by lane.
     consumers: Mutex<HashMap<Lane, u64>>,
+    /// Messages that consumers hold.
+    unsettled: AtomicU64,
     changed: Notify,
 }
 
@@ -45,6 +48,11 @@ impl MemoryBroker {
     /// A broker for the impatient: all waiting lanes wait for `wait` only.
     pub fn waiting(wait: Duration) -> MemoryBroker {
         MemoryBroker { wait: Some(wait), ..MemoryBroker::default() }
+    }
+
+    /// Messages that were delivered and neither settled nor given back yet.
+    pub fn unsettled(&self) -> u64 {
+        self.shared.unsettled.load(Ordering::Relaxed)
     }
 }
 
@@ -99,7 +107,7 @@ impl Lanes {
 #[async_trait]
 impl Broker for MemoryBroker {
     async fn publish(&self, lane: Lane, parcel: Parcel) -> Result<()> {
-        let due = lane.waits().map(|(wait, _)| Instant::now() + self.wait.unwrap_or(wait));
+        let due = lane.waits().map(|(wait, _)| time::now() + self.wait.unwrap_or(wait));
         let mut lanes = self.shared.lanes();
         let queue = lanes.of(lane);
         if queue.len() >= MAX_MESSAGES {
@@ -121,7 +129,7 @@ impl Broker for MemoryBroker {
     async fn look(&self, lane: Lane) -> Result<Option<LaneState>> {
         let consumers = self.shared.consumers().get(&lane).copied().unwrap_or(0);
         let mut lanes = self.shared.lanes();
-        lanes.settle_waits(Instant::now());
+        lanes.settle_waits(time::now());
         Ok(Some(LaneState { ready: lanes.of(lane).len() as u64, consumers }))
     }
 }
@@ -141,14 +149,18 @@ impl Held {
         let mut taken = self.taken.lock().expect("no panic while settling");
         let settled = taken.as_mut().and_then(|t| t.remove(&tag));
         self.shared.changed.notify_waiters();
-        settled.ok_or_else(gone)
+        let settled = settled.ok_or_else(gone)?;
+        self.shared.unsettled.fetch_sub(1, Ordering::Relaxed);
+        Ok(settled)
     }
 
     /// Settles a message and all before it that are not.
     fn settle_up_to(&self, tag: u64) -> Result<()> {
         let mut taken = self.taken.lock().expect("no panic while settling");
         let messages = taken.as_mut().filter(|messages| messages.contains_key(&tag)).ok_or_else(gone)?;
+        let held = messages.len();
         messages.retain(|other, _| *other > tag);
+        self.shared.unsettled.fetch_sub((held - messages.len()) as u64, Ordering::Relaxed);
         self.shared.changed.notify_waiters();
         Ok(())
     }
@@ -173,12 +185,13 @@ impl MemoryConsumer {
             return None;
         }
         let mut lanes = self.held.shared.lanes();
-        lanes.settle_waits(Instant::now());
+        lanes.settle_waits(time::now());
         let mut waiting = lanes.of(self.held.lane).pop_front()?;
         let deliveries_before = waiting.deliveries;
         waiting.deliveries += 1;
         self.next_tag += 1;
         taken.insert(self.next_tag, waiting.clone());
+        self.held.shared.unsettled.fetch_add(1, Ordering::Relaxed);
         let receipt = Box::new(MemoryReceipt { held: self.held.clone(), tag: self.next_tag });
         Some(Delivery { parcel: waiting.parcel, deliveries_before, receipt })
     }
@@ -201,7 +214,7 @@ impl Consumer for MemoryConsumer {
             }
             let due = shared.lanes().next_due();
             match due {
-                Some(due) => tokio::select! { () = changed => {}, () = tokio::time::sleep_until(due) => {} },
+                Some(due) => tokio::select! { biased; () = changed => {}, () = time::sleep_until(due) => {} },
                 None => changed.await,
             }
         }
@@ -222,6 +235,7 @@ impl Drop for MemoryConsumer {
         }
         let taken = self.held.taken.lock().map(|mut taken| taken.take()).ok().flatten();
         let mut unsettled: Vec<(u64, Waiting)> = taken.into_iter().flatten().collect();
+        self.held.shared.unsettled.fetch_sub(unsettled.len() as u64, Ordering::Relaxed);
         // oldest first on the lane again
         unsettled.sort_by_key(|(tag, _)| std::cmp::Reverse(*tag));
         let mut lanes = self.held.shared.lanes();

@@ -156,9 +156,18 @@ impl Delivery {
     /// # Errors
     /// Of `publish` and `acknowledge`; after either the message comes again, so that nothing is lost.
     pub async fn move_to(self, broker: &dyn Broker, lane: Lane, reason: &str) -> Result<()> {
-        let retries = self.parcel.retries + u32::from(lane.waits().is_some());
-        broker.publish(lane, Parcel { retries, reason: Some(reason.to_owned()), ..self.parcel }).await?;
+        self.copy_to(broker, lane, reason).await?;
         self.receipt.acknowledge().await
+    }
+
+    /// Puts the message on another lane and leaves it here: the first half of a move.
+    ///
+    /// # Errors
+    /// Of `publish`.
+    pub async fn copy_to(&self, broker: &dyn Broker, lane: Lane, reason: &str) -> Result<()> {
+        let retries = self.parcel.retries + u32::from(lane.waits().is_some());
+        let parcel = Parcel { retries, reason: Some(reason.to_owned()), payload: self.parcel.payload.clone() };
+        broker.publish(lane, parcel).await
     }
 }
 

@@ -11,7 +11,8 @@ pub const MAX_THREADS: usize = 256;
 /// task at a time.
 #[derive(Debug)]
 pub(crate) struct Cpu {
-    pool: rayon::ThreadPool,
+    /// `None`: each task is run by whoever waits for it.
+    pool: Option<rayon::ThreadPool>,
 }
 
 /// How a task ended that did not return.
@@ -25,7 +26,14 @@ impl Cpu {
             .thread_name(|n| format!("pixels-{n}"))
             .build()
             .map_err(|e| Error::caused(ErrorKind::Refused, "the threads for pixels cannot be started", e))?;
-        Ok(Cpu { pool })
+        Ok(Cpu { pool: Some(pool) })
+    }
+
+    /// No threads. A simulation whose time passes only when nobody works must see the work: tokio knows of its own blocking
+    /// threads and of no others.
+    #[cfg(test)]
+    pub fn here() -> Cpu {
+        Cpu { pool: None }
     }
 
     /// Runs a task and waits for it. A task whose waiter has gone before it began is left out. A panic is caught: it
@@ -34,8 +42,11 @@ impl Cpu {
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<std::result::Result<T, Panicked>> {
+        let Some(pool) = &self.pool else {
+            return Ok(catch_unwind(AssertUnwindSafe(task)).map_err(|_| Panicked));
+        };
         let (answer, waiting) = oneshot::channel();
-        self.pool.spawn(move || {
+        pool.spawn(move || {
             if !answer.is_closed() {
                 // the task owns all that it touches, so that nothing half-done is seen afterwards
                 let done = catch_unwind(AssertUnwindSafe(task)).map_err(|_| Panicked);

@@ -23,6 +23,7 @@ mod segment;
 
 pub use cpu::MAX_THREADS;
 
+use crate::crash;
 use crate::definition::place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, Step};
@@ -37,7 +38,7 @@ use domain::{
 };
 use imaging::{Accept, DecodeContext, Deidentify, Limits};
 use inference::{Stage, Tensor, TensorBatch, Trace};
-use lake::Lake;
+use lake::{CrashPoint, Lake};
 use locate::Prepared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,9 +88,6 @@ pub struct Steps {
     cpu: Cpu,
     budget: Budget,
     overlays_failed: AtomicU64,
-    /// Told of the end of each step.
-    #[cfg(test)]
-    pub(crate) boundary: Option<Arc<dyn Fn(Step) + Send + Sync>>,
 }
 
 /// What a reading is for.
@@ -164,6 +162,17 @@ impl Steps {
     /// # Errors
     /// [`ErrorKind::Definition`] when a stage is not the model that the pipeline names.
     pub fn new(settings: StepSettings) -> Result<Steps> {
+        let cpu = Cpu::new(settings.threads)?;
+        Steps::on(cpu, settings)
+    }
+
+    /// The same without threads of its own.
+    #[cfg(test)]
+    pub(crate) fn here(settings: StepSettings) -> Result<Steps> {
+        Steps::on(Cpu::here(), settings)
+    }
+
+    fn on(cpu: Cpu, settings: StepSettings) -> Result<Steps> {
         let Stages(stages) = &settings.stages;
         let wanted: Vec<_> = settings.pipeline.networks().collect();
         if stages.len() != wanted.len() {
@@ -185,12 +194,10 @@ impl Steps {
         }
         Ok(Steps {
             fingerprint: settings.pipeline.fingerprint(&settings.provider),
-            cpu: Cpu::new(settings.threads)?,
+            cpu,
             budget: Budget::new(settings.memory_bytes),
             overlays_failed: AtomicU64::new(0),
             settings,
-            #[cfg(test)]
-            boundary: None,
         })
     }
 
@@ -255,7 +262,9 @@ impl Steps {
 
     /// Makes the outcome durable beside the readings, so that the row survives the queue and the tables.
     async fn keep(&self, record: OutcomeRecord) -> Result<OutcomeRecord> {
-        Ok(self.settings.lake.artifacts().put_outcome(record).await?)
+        let kept = self.settings.lake.artifacts().put_outcome(record).await?;
+        self.reached(crash::OUTCOME_PUT).await;
+        Ok(kept)
     }
 
     fn record(&self, item_id: ItemId, errand: Errand<'_>, ended: Ended, artifact_key: Option<String>) -> OutcomeRecord {
@@ -364,16 +373,17 @@ impl Steps {
         }
     }
 
-    /// Measures a step, and marks its end for the tests that cut a run off there.
+    /// For the simulation that may end the process here.
+    pub(crate) async fn reached(&self, point: CrashPoint) {
+        self.settings.lake.location().rehearsed.reached(point, "").await;
+    }
+
+    /// Measures a step, and says that it has ended.
     async fn timed<T>(&self, step: Step, work: impl Future<Output = Way<T>>) -> Way<T> {
         let began = Instant::now();
         let done = work.await;
         self.settings.metrics.step(step, began.elapsed());
-        #[cfg(test)]
-        if let Some(boundary) = &self.boundary {
-            boundary(step);
-            tokio::task::yield_now().await;
-        }
+        self.reached(crash::after(step)).await;
         done
     }
 
