@@ -199,7 +199,7 @@ mod tests {
 
     fn method(rows: &[(&str, u8)]) -> MethodRows {
         let row = |(id, total): &(&str, u8)| ReadRow {
-            segments: Some(grades(*total).map(|grade| ReadSegment { grade, confidence: 1.0 })),
+            segments: Some(grades(*total).map(|grade| ReadSegment { grade, confidence: 1.0, exceeds: None })),
             ..ReadRow::unscored((*id).into(), Status::Scored)
         };
         MethodRows { name: "m".into(), fingerprint: "f".into(), rows: rows.iter().map(row).collect() }

@@ -1,7 +1,7 @@
 //! The same by scanner and by site: where a method does worse.
 
 use super::{cells, names, side_by_side};
-use crate::page::charts::{Grouped, grouped_whiskers};
+use crate::page::charts::{Grouped, GroupedRow, grouped_whiskers};
 use crate::page::svg::Scale;
 use crate::page::words::{Estimated, Figure, NOTHING, Table, shown};
 use learning::evaluate::{Agreement, Evaluation, Method};
@@ -19,7 +19,8 @@ struct Place {
 }
 
 pub fn section(evaluation: &Evaluation) -> Value {
-    let kinds: [(&str, &str, fn(&Method) -> &Groups); 3] = [
+    type Of = fn(&Method) -> &Groups;
+    let kinds: [(&str, &str, Of); 3] = [
         ("maker", "Scanner maker", |m| &m.by_scanner_maker),
         ("model", "Scanner model", |m| &m.by_scanner_model),
         ("site", "Site", |m| &m.by_site),
@@ -47,7 +48,7 @@ fn place(evaluation: &Evaluation, (id, title): (&str, &'static str), of: fn(&Met
         let error = |m: &Method| Estimated::told(&of(m).get(group)?.totals.difference.mae).interval(1.0);
         rows.push((group.clone(), evaluation.methods.iter().map(error).collect()));
     }
-    let highest = rows.iter().flat_map(|(_, values): &(_, Vec<Option<(f64, f64, f64)>>)| values.iter().flatten());
+    let highest = rows.iter().flat_map(|(_, values): &GroupedRow| values.iter().flatten());
     let highest = highest.map(|(value, _, high)| high.min(2.5 * value)).fold(1.0, f64::max);
     let name = format!("Mean absolute error by {}", title.to_lowercase());
     let svg = grouped_whiskers(

@@ -1,7 +1,7 @@
 //! The eight grades one by one, by level and by wall.
 
 use super::{cells, names, side_by_side};
-use crate::page::charts::{Grouped, grouped_whiskers};
+use crate::page::charts::{Grouped, GroupedRow, grouped_whiskers};
 use crate::page::svg::Scale;
 use crate::page::words::{Estimated, Figure, shown};
 use learning::evaluate::Evaluation;
@@ -20,7 +20,7 @@ pub fn section(evaluation: &Evaluation) -> Value {
         let values = values.map(|m| Estimated::told(&m.all.segments[place].same).interval(100.0)).collect();
         rows.push((label, values));
     }
-    let lowest = rows.iter().flat_map(|(_, values): &(_, Vec<Option<(f64, f64, f64)>>)| values.iter().flatten());
+    let lowest = rows.iter().flat_map(|(_, values): &GroupedRow| values.iter().flatten());
     let lowest = lowest.map(|(_, low, _)| *low).fold(100.0, f64::min);
     let svg = grouped_whiskers(
         ("segment-chart", "Segments with the grade of truth", "Values are in the table below."),

@@ -43,12 +43,16 @@ pub fn whiskers(svg_of: (&str, &str, &str), scale: &Scale, rows: &[Whisker]) -> 
     svg.finish()
 }
 
+/// A value with its lower and upper limit; none where it is not known.
+pub type Limits = Option<(f64, f64, f64)>;
+/// A label with what each series has there.
+pub type GroupedRow = (String, Vec<Limits>);
+
 /// Rows of estimates, several series each.
 pub struct Grouped<'a> {
     /// Names of the series, in the legend.
     pub series: &'a [String],
-    /// Label of each row, and the value, low and high of each series.
-    pub rows: &'a [(String, Vec<Option<(f64, f64, f64)>>)],
+    pub rows: &'a [GroupedRow],
 }
 
 /// Estimates with their intervals: the series of a row one under the other, a legend above, values at the pointer.

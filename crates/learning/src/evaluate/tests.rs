@@ -206,7 +206,7 @@ fn readers_are_judged_on_the_images_of_all_three() {
                 sop_id: format!("i{i:02}"),
                 reader: reader.into(),
                 total: (i < 38).then(|| 8 * (i % 4) as u8 + off(i)).map(|t| t.min(24)),
-                repeat_dice: (reader == "A" && i > 0).then(|| if i % 2 == 0 { 0.8 } else { 1.0 }),
+                repeat_dice: (reader == "A" && i > 0).then_some(if i % 2 == 0 { 0.8 } else { 1.0 }),
             })
             .collect()
     };
