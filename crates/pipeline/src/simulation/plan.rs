@@ -78,7 +78,7 @@ impl Plan {
         let spared = deadly.is_some() && dice.chance(0.5);
         let rates = Fault::ALL.map(|fault| {
             // most seeds suffer from few kinds of faults, and a few from much of one
-            let rate = dice.one_of(&[0.0, 0.0, 0.01, 0.03, 0.15]);
+            let rate: f64 = dice.one_of(&[0.0, 0.0, 0.01, 0.03, 0.15]);
             match fault {
                 // a committer that is to die there must live until then
                 _ if many_commits && fault.costs_a_delivery() => 0.0,
