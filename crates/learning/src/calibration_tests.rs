@@ -52,7 +52,8 @@ fn examples(seed: u64, count: usize) -> Vec<Example> {
                 let marked = if marked < 0.07 { 0.0 } else { marked.min(1.0) };
                 let grade = |share: f64| SegmentGrade::Assessed(Grade::new((3.0 * share).ceil() as u8).unwrap());
                 (*seen, segment.grade) = (grade(share), grade(marked));
-                let peak = (0.2 + marked).min(0.98);
+                // where nothing is marked, how nearly something was differs all the same
+                let peak = (0.1 + marked + 0.3 * draw.random::<f64>()).min(0.98);
                 segment.extents =
                     Some(Extents { shares: [1.2, 1.1, 1.0, 0.9, 0.7].map(|by| (by * marked).min(1.0)), peak });
             }

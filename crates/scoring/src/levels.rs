@@ -29,11 +29,12 @@ const WITHOUT_EITHER_END: f64 = 0.85;
 /// Heights of neighbouring vertebrae may differ by this factor: a crushed vertebra, not another structure.
 const HEIGHT_RATIO_MAX: f64 = 3.0;
 
-/// Bodies of L1-L4 that must look like one.
-const BODIES_MIN: usize = 2;
+/// Bodies of L1-L4 of which all four corners must be seen, and how many of those may look like none.
+const BODIES_MIN: usize = 3;
+const BODIES_WRONG_MAX: usize = 1;
 /// Least angle at a corner of a vertebral body. On simulated spines they are 80 to 100 degrees, on radiographs of real ones 72 to 111; a
 /// front crushed to a third takes some 25 more.
-const BODY_ANGLE_MIN_DEG: f64 = 45.0;
+const BODY_ANGLE_MIN_DEG: f64 = 55.0;
 
 /// The `locate` network's answer for one image.
 #[derive(Debug, Clone, Copy)]
@@ -267,9 +268,9 @@ fn fit_without_outliers(
     Some((corners, estimate))
 }
 
-/// Whether the corners as they were seen, not as the shape model makes them, are those of vertebral bodies: of L1-L4 at least two are
-/// quadrilaterals with believable angles, and at most one is none. In a picture of something else the network finds corners too, and each
-/// may be near enough to what the others let expect, while together they are no bodies.
+/// Whether the corners as they were seen, not as the shape model makes them, are those of vertebral bodies: of L1-L4 at least three have
+/// all four, and of those at most one is no quadrilateral with believable angles. In a picture of something else the network finds corners
+/// too, and each may be near enough to what the others let expect, while together they are no bodies.
 fn are_vertebrae(corners: &[LocatedCorner], aspect: f64) -> bool {
     let at = |vertebra: Vertebra, corner: Corner| {
         let found = corners.iter().find(|c| c.landmark == Landmark { vertebra, corner })?;
@@ -282,8 +283,7 @@ fn are_vertebrae(corners: &[LocatedCorner], aspect: f64) -> bool {
         Some(is_body(&[a?, b?, c?, d?]))
     });
     let bodies: Vec<bool> = bodies.collect();
-    let seen = bodies.iter().filter(|body| **body).count();
-    seen >= BODIES_MIN && bodies.len() - seen <= 1
+    bodies.len() >= BODIES_MIN && bodies.iter().filter(|body| !**body).count() <= BODIES_WRONG_MAX
 }
 
 /// Whether four points, in their order around, turn the same way at each by an angle that a vertebral body may have.
