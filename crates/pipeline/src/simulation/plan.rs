@@ -78,8 +78,11 @@ impl Plan {
         let spared = deadly.is_some() && dice.chance(0.5);
         let rates = Fault::ALL.map(|fault| {
             // most seeds suffer from few kinds of faults, and a few from much of one
-            let rate = dice.one_of(&[0.0, 0.0, 0.01, 0.03, 0.15]);
+            let rate: f64 = dice.one_of(&[0.0, 0.0, 0.01, 0.03, 0.15]);
             match fault {
+                // a committer that is to die there must live until then
+                _ if many_commits && fault.costs_a_delivery() => 0.0,
+                _ if many_commits => rate.min(0.003),
                 Fault::Killed | Fault::ToldToLeave if !spared => rate * 3.0,
                 Fault::Slow | Fault::PutRefusedInVain => rate / 3.0,
                 // a second copy of the item that kills would kill as often again
@@ -103,7 +106,7 @@ impl Plan {
             submitted_twice: !killer && dice.chance(0.2),
             from_nothing: dice.chance(0.15),
             rates: rates.to_vec(),
-            crash_rate: dice.one_of(&[0.0, 0.01, 0.04]),
+            crash_rate: if many_commits { 0.0 } else { dice.one_of(&[0.0, 0.01, 0.04]) },
             deadly,
         }
     }
