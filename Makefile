@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 9, unit 26 (of it 16 to build), k8s 2, smoke 4, faults 5, clients 3.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 9, unit 31 (of it 16 to build, 5 for the simulation), k8s 2, smoke 4, faults 5, clients 3.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -109,7 +109,7 @@ clients: runtime ## psql, psycopg, SQLAlchemy, pandas, unmodified, against a ser
 	$(CARGO) build --locked --workspace --all-targets
 	tests/peers/serve/run.sh
 
-# seeds of the simulated distributed run: any number, 2,000 take about half an hour on 2 cores
+# seeds of the simulated distributed run: any number, 2,000 take about 20 minutes on 2 cores
 SIMULATION_SEEDS ?= 2000
 
 .PHONY: prove
