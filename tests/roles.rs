@@ -111,7 +111,7 @@ fn readings_get_other_bands_without_their_images() {
         std::fs::create_dir(copy).unwrap();
         let tables =
             ["pipeline", "locate", "locate.int8", "segment", "segment.int8"].map(|name| format!("{name}.toml"));
-        for file in tables.iter().map(String::as_str).chain(["shape.json"]) {
+        for file in tables.iter().map(String::as_str).chain(["shape.json", "certainty.json"]) {
             let text = std::fs::read_to_string(shipped.join(file)).unwrap();
             std::fs::write(copy.join(file), text.replacen(from, to, 1)).unwrap();
         }
