@@ -1,6 +1,6 @@
 """What a calibration of readings is made of, by scikit-learn and scipy: weights, distributions of totals, intervals.
 
-    /tmp/peers/bin/python tests/peers/evaluate/certainty.py --seed 1 > tests/peers/evaluate/certainty.json
+    python tests/peers/evaluate/certainty.py --seed 1 > tests/peers/evaluate/certainty.json
 
 (the environment of cases.py). crates/scoring/src/certainty_tests.rs and crates/learning/src/calibration_tests.rs compare. certainty.json as
 checked in was made with seed 1.
