@@ -11,7 +11,7 @@
   before it reads the first image: 10^6 names listed (from memory, a bucket's listing takes its own time), sorted, known again, compared
   with the ledger, and the keys of both tables read. Replaced files are deleted at once here; a lake keeps them for seven days.
 
-Everything runs on the cores of this machine at the same time. `processors` is the share of them that we and the broker used: near 1 it is
+Each is measured with only those services running that it needs, all on the cores of this machine. `processors` is the share of them that we and the broker used: near 1 it is
 they that limit, else waiting (for the disk of the broker, for the store).
 """
 
@@ -20,13 +20,19 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import shutil
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import measure
 
-# What issue 4 asks for.
+SERVICES = Path(__file__).resolve().parents[1] / "services"
+BUCKET = "throughput"
+
+# Asked for.
 WANTED = {"jobs_per_s": 1_500, "readings_per_s": 20_000, "files": 500, "resume_s": 60, "resume_peak_mib": 1024}
 
 
@@ -34,10 +40,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--throughput", required=True, help="the example of that name")
-    add("--amqp", required=True, help="URL of a RabbitMQ")
-    add("--broker-pid", type=int, required=True)
-    add("--work", type=Path, required=True, help="folder for lakes; they are deleted")
-    add("--ceph", help="address of a lake in a bucket; AWS_* say how to get there")
+    add("--work", type=Path, required=True, help="folder for lakes and services; they are deleted")
+    add("--without-ceph", action="store_true", help="leave the lake in Ceph RGW out")
     add("--jobs", type=int, default=20_000, help="through the worker, and through the broker alone")
     add("--ceph-jobs", type=int, default=2_000)
     add("--rows", type=int, default=200_000, help="records folded from memory; a third of them from RabbitMQ")
@@ -64,13 +68,34 @@ def limited_by(rate):
     return f"the {rate['cores']} cores ({share:.0%} busy: {own:.0%} of it ours, the rest the broker's)"
 
 
+@contextmanager
+def rabbitmq(folder):
+    """A private RabbitMQ: the words that say how to reach and to watch it."""
+    url = subprocess.run([SERVICES / "rabbitmq.sh", "start", folder], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    try:
+        yield ["--amqp", url, "--broker-pid", (folder / "pid").read_text().strip()]
+    finally:
+        subprocess.run([SERVICES / "rabbitmq.sh", "stop", folder], check=False)
+
+
+@contextmanager
+def ceph(folder):
+    """A private Ceph RGW: the words that name a lake in it."""
+    lines = subprocess.run([SERVICES / "s3.sh", "start", folder, BUCKET], check=True, stdout=subprocess.PIPE, text=True).stdout
+    # `export NAME=value NAME=value`
+    told = dict(word.split("=", 1) for line in lines.splitlines() for word in shlex.split(line)[1:])
+    try:
+        yield ["--lake", f"s3://{BUCKET}/lake"] + [word for name, value in told.items() for word in ("--option", f"{name.lower()}={value}")]
+    finally:
+        subprocess.run([SERVICES / "s3.sh", "stop", folder], check=False)
+
+
 class Bench:
     def __init__(self, options):
         self.options = options
-        self.broker = ["--amqp", options.amqp, "--broker-pid", options.broker_pid]
 
     def run(self, what, *words):
-        print(f"bench: {what} {' '.join(str(w) for w in words if '://' not in str(w))}", flush=True)
+        print(f"bench: {what} {' '.join(str(w) for w in words if '://' not in str(w) and 'secret' not in str(w))}", flush=True)
         done = measure.run([self.options.throughput, what, *words], self.options.work / f"{what}.log")
         told = json.loads(done.stdout.strip().splitlines()[-1])
         return {**told, "process_peak_mib": done.peak_mib, "process_cpu_s": done.cpu_s}
@@ -82,21 +107,21 @@ class Bench:
 
     def all(self):
         o = self.options
-        record = {"limit": self.run("limit", *self.broker, "--messages", o.jobs, "--in-flight", o.prefetch)}
-        worker = [*self.broker, "--prefetch", o.prefetch]
-        record["worker"] = self.run("worker", *worker, "--jobs", o.jobs)
-        if o.ceph:
-            store = {name.lower(): value for name, value in os.environ.items() if name.startswith("AWS_")}
-            words = [word for name, value in store.items() for word in ("--option", f"{name}={value}")]
-            record["worker_ceph"] = self.run("worker", *worker, "--jobs", o.ceph_jobs, "--lake", o.ceph, *words)
-        record["committer"] = self.run("commit", *self.lake("memory"), "--rows", o.rows)
-        record["committer_amqp"] = self.run("commit", *self.lake("amqp"), "--rows", o.rows // 3, *self.broker)
+        record = {"committer": self.run("commit", *self.lake("memory"), "--rows", o.rows)}
         shutil.rmtree(o.work / "memory")
-        shutil.rmtree(o.work / "amqp")
         large = self.lake("large")
         record["fill"] = self.run("fill", *large, "--rows", o.items)
         record["resume"] = self.run("resume", *large, "--rows", o.items)
         shutil.rmtree(o.work / "large")
+        with rabbitmq(o.work / "rabbitmq") as broker:
+            record["limit"] = self.run("limit", *broker, "--messages", o.jobs, "--in-flight", o.prefetch)
+            worker = [*broker, "--prefetch", o.prefetch]
+            record["worker"] = self.run("worker", *worker, "--jobs", o.jobs)
+            record["committer_amqp"] = self.run("commit", *self.lake("amqp"), "--rows", o.rows // 3, *broker)
+            shutil.rmtree(o.work / "amqp")
+            if not o.without_ceph:
+                with ceph(o.work / "s3") as lake:
+                    record["worker_ceph"] = self.run("worker", *worker, "--jobs", o.ceph_jobs, *lake)
         return record
 
 

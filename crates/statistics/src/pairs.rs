@@ -100,8 +100,14 @@ impl FromIterator<Pair> for Pairs {
 
 /// Values with counts, ascending, equal values together; what is not finite is left out. -0 counts as 0.
 pub(crate) fn tally(values: impl IntoIterator<Item = (f64, u64)>) -> Vec<(f64, u64)> {
-    let mut sorted: Vec<(f64, u64)> =
-        values.into_iter().filter(|(v, count)| v.is_finite() && *count > 0).map(|(v, c)| (v + 0.0, c)).collect();
+    let mut sorted: Vec<(f64, u64)> = Vec::new();
+    for (value, count) in values.into_iter().filter(|(value, count)| value.is_finite() && *count > 0) {
+        // values in order need no room for their repetitions
+        match sorted.last_mut() {
+            Some(last) if last.0 == value => last.1 += count,
+            _ => sorted.push((value + 0.0, count)),
+        }
+    }
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     // in place: of continuous scores there are as many values as rows
     sorted.dedup_by(|next, last| {

@@ -60,7 +60,10 @@ pub fn page(
             add(id, title, vec![flow(&ask(function, &[])?)], Vec::new())?;
             continue;
         }
-        let mut table = Table::new(caption(function), &["", "n", "", "Estimate (95 % CI)"]);
+        // participants are counted, and nothing is estimated of them
+        let head: &[&str] =
+            if function == Function::Participants { &["", "n"] } else { &["", "n", "", "Estimate (95 % CI)"] };
+        let mut table = Table::new(caption(function), head);
         lines(&mut table, function, None, &ask(function, &[])?);
         let mut figures = Vec::new();
         // one stratum at a time: crossed ones are in the release, where a reader can filter them
@@ -136,18 +139,16 @@ fn lines(table: &mut Table, function: Function, stratum: Option<&str>, rows: &[R
     table.heading(stratum.map_or("All".to_owned(), |name| format!("By {}", plain(name))));
     for row in rows {
         let group = stratum.map_or(Some("all".to_owned()), |name| text(row, name)).unwrap_or_default();
+        if function == Function::Participants {
+            table.row([group, n_of(row)]);
+            continue;
+        }
         let estimate = match (function, is_withheld(row)) {
-            (Function::Participants, _) => String::new(),
             (_, true) => WITHHELD.to_owned(),
             (Function::Score, false) => Estimated::of(row).value(2),
             (_, false) => Estimated::of(row).percent(),
         };
-        let statistic = if function == Function::Participants {
-            String::new()
-        } else {
-            said(&text(row, "statistic").unwrap_or_default())
-        };
-        table.row([group, n_of(row), statistic, estimate]);
+        table.row([group, n_of(row), said(&text(row, "statistic").unwrap_or_default()), estimate]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Aggregates that need every row: numbers are gathered, put in order, and handed to a function at the end.
 
 use super::answer::Answer;
-use super::of_rows::{FUNCTIONS, Function};
+use super::of_rows::{FUNCTIONS, Function, Rows};
 use super::refused;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray};
 use datafusion::arrow::buffer::OffsetBuffer;
@@ -116,25 +116,27 @@ impl Accumulator for Gathered {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let function = &FUNCTIONS[self.place];
         // In one order whatever the partitions were, so that sums are the same bits.
-        if self.width == 1 {
+        let numbers = if self.width == 1 {
             // the stable sort finds parts that are in order already
             self.numbers.sort_by(f64::total_cmp);
-        }
-        let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
-        if self.width > 1 {
+            std::mem::take(&mut self.numbers)
+        } else {
+            let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
             rows.sort_unstable_by(|a, b| {
                 let mut by_column = a.iter().zip(*b).map(|(x, y)| x.total_cmp(y));
                 by_column.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
             });
-        }
-        let answer: Answer = (function.apply)(&rows).map_err(refused)?;
+            rows.concat()
+        };
+        let answer: Answer = (function.apply)(Rows::new(&numbers, self.width)).map_err(refused)?;
         ScalarValue::try_from_array(&function.form.array(&[Some(answer)])?, 0)
     }
 
     fn size(&self) -> usize {
-        // the numbers, and the rows that they are put in order as
-        let rows = self.numbers.len() / self.width.max(1);
-        size_of_val(self) + self.numbers.capacity() * size_of::<f64>() + rows * size_of::<&[f64]>()
+        // the numbers, and once more in order: by themselves, or as rows that are put in order and then copied
+        let numbers = self.numbers.capacity() + self.numbers.len();
+        let rows = if self.width == 1 { 0 } else { self.numbers.len() / self.width.max(1) };
+        size_of_val(self) + numbers * size_of::<f64>() + rows * size_of::<&[f64]>()
     }
 }
 

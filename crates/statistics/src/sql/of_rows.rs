@@ -25,8 +25,7 @@ pub struct Function {
     /// Whether the last argument may be repeated.
     pub open: bool,
     pub form: Form,
-    /// Of complete rows in ascending order.
-    pub apply: fn(&[&[f64]]) -> Result<Answer>,
+    pub apply: fn(Rows) -> Result<Answer>,
     pub formula: &'static str,
     pub source: &'static str,
     /// A statement on the tables `pairs`, `follow_up` or `bands`.
@@ -36,6 +35,32 @@ pub struct Function {
 impl Function {
     pub fn usage(&self) -> String {
         format!("{}({}{})", self.name, self.arguments.join(", "), if self.open { ", ..." } else { "" })
+    }
+}
+
+/// Complete rows in ascending order, one behind the other; each as wide as the function has arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    numbers: &'a [f64],
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Of numbers that are a multiple of `width`, at least 1.
+    pub fn new(numbers: &'a [f64], width: usize) -> Rows<'a> {
+        Rows { numbers, width }
+    }
+
+    fn iter(self) -> std::slice::ChunksExact<'a, f64> {
+        self.numbers.chunks_exact(self.width)
+    }
+
+    fn len(self) -> usize {
+        self.numbers.len() / self.width
+    }
+
+    fn get(self, row: usize) -> Option<&'a [f64]> {
+        self.iter().nth(row)
     }
 }
 
@@ -63,22 +88,22 @@ fn follow_up(row: &[f64]) -> Result<FollowUp> {
     Ok(FollowUp { time: row[0], event: truth(row[1])? })
 }
 
-fn survival(rows: &[&[f64]]) -> Result<crate::survival::KaplanMeier> {
-    let rows = rows.iter().map(|r| follow_up(r)).collect::<Result<Vec<_>>>()?;
+fn survival(rows: Rows) -> Result<crate::survival::KaplanMeier> {
+    let rows = rows.iter().map(follow_up).collect::<Result<Vec<_>>>()?;
     kaplan_meier(&rows, SurvivalInterval::Log, ci())
 }
 
-fn curve(rows: &[&[f64]]) -> Result<Answer> {
+fn curve(rows: Rows) -> Result<Answer> {
     Ok(Answer::Curve(survival(rows)?.steps))
 }
 
-fn log_rank_test(rows: &[&[f64]]) -> Result<Answer> {
-    let row = |r: &&[f64]| Ok((follow_up(r)?, whole(r[2], GROUPS_MAX)? as usize));
+fn log_rank_test(rows: Rows) -> Result<Answer> {
+    let row = |r: &[f64]| Ok((follow_up(r)?, whole(r[2], GROUPS_MAX)? as usize));
     Ok(Answer::Test(log_rank(&rows.iter().map(row).collect::<Result<Vec<_>>>()?)?.test))
 }
 
-fn cox_table(rows: &[&[f64]], ties: Ties) -> Result<Answer> {
-    let follow = rows.iter().map(|r| follow_up(r)).collect::<Result<Vec<_>>>()?;
+fn cox_table(rows: Rows, ties: Ties) -> Result<Answer> {
+    let follow = rows.iter().map(follow_up).collect::<Result<Vec<_>>>()?;
     let covariates: Vec<Vec<f64>> = rows.iter().map(|r| r[2..].to_vec()).collect();
     let fit = cox(&follow, &covariates, ties, ci())?;
     let mut table: Vec<(String, Estimate)> = Vec::new();
@@ -93,23 +118,23 @@ fn cox_table(rows: &[&[f64]], ties: Ties) -> Result<Answer> {
     Ok(Answer::Table(table))
 }
 
-fn c_index(rows: &[&[f64]]) -> Result<Answer> {
-    let row = |r: &&[f64]| Ok((follow_up(r)?, r[2]));
+fn c_index(rows: Rows) -> Result<Answer> {
+    let row = |r: &[f64]| Ok((follow_up(r)?, r[2]));
     Ok(Answer::Estimate(concordance_index(&rows.iter().map(row).collect::<Result<Vec<_>>>()?, ci())?))
 }
 
-fn auc(rows: &[&[f64]]) -> Result<Answer> {
+fn auc(rows: Rows) -> Result<Answer> {
     let scores = rows.iter().map(|r| Ok((r[1], truth(r[0])?))).collect::<Result<Vec<_>>>()?;
     Ok(Answer::Estimate(Roc::of(scores).auc(ci())))
 }
 
-fn two_scores(rows: &[&[f64]]) -> Result<Vec<TwoScores>> {
-    let row = |r: &&[f64]| Ok(TwoScores { outcome: truth(r[0])?, first: r[1], second: r[2] });
+fn two_scores(rows: Rows) -> Result<Vec<TwoScores>> {
+    let row = |r: &[f64]| Ok(TwoScores { outcome: truth(r[0])?, first: r[1], second: r[2] });
     rows.iter().map(row).collect()
 }
 
 /// Strata of a standard from rows (age at which the band begins, events, population), the last band open.
-fn standardised(rows: &[&[f64]], standard: &Standard, interval: RateInterval) -> Result<Answer> {
+fn standardised(rows: Rows, standard: &Standard, interval: RateInterval) -> Result<Answer> {
     let mut strata = Vec::with_capacity(rows.len());
     for (i, row) in rows.iter().enumerate() {
         let from = whole(row[0], 150.0)? as u32;
@@ -130,8 +155,8 @@ fn standardised(rows: &[&[f64]], standard: &Standard, interval: RateInterval) ->
     Ok(Answer::Estimate(standardise(&strata, interval, ci())?))
 }
 
-fn weighted(rows: &[&[f64]], interval: RateInterval) -> Result<Answer> {
-    let stratum = |r: &&[f64]| Ok(Stratum { weight: r[0], events: whole(r[1], COUNT_MAX)?, population: r[2] });
+fn weighted(rows: Rows, interval: RateInterval) -> Result<Answer> {
+    let stratum = |r: &[f64]| Ok(Stratum { weight: r[0], events: whole(r[1], COUNT_MAX)?, population: r[2] });
     let strata = rows.iter().map(stratum).collect::<Result<Vec<_>>>()?;
     if strata.is_empty() {
         return Ok(Answer::Estimate(Estimate::missing(0, ci(), "direct standardisation")));
@@ -139,18 +164,18 @@ fn weighted(rows: &[&[f64]], interval: RateInterval) -> Result<Answer> {
     Ok(Answer::Estimate(standardise(&strata, interval, ci())?))
 }
 
-fn smd(rows: &[&[f64]]) -> Result<Answer> {
+fn smd(rows: Rows) -> Result<Answer> {
     let mut groups = [Moments::default(); 2];
-    for row in rows {
+    for row in rows.iter() {
         groups[usize::from(truth(row[0])?)].add(row[1]);
     }
     Ok(Answer::Estimate(smd_continuous(&groups[0], &groups[1], ci())))
 }
 
-fn armitage(rows: &[&[f64]]) -> Result<Answer> {
+fn armitage(rows: Rows) -> Result<Answer> {
     let mut groups: Vec<TrendGroup> = Vec::new();
     // Ascending by score, so that those of one group follow each other.
-    for row in rows {
+    for row in rows.iter() {
         let with = u64::from(truth(row[1])?);
         match groups.last_mut() {
             Some(last) if last.score == row[0] => {
@@ -163,20 +188,20 @@ fn armitage(rows: &[&[f64]]) -> Result<Answer> {
     Ok(Answer::Test(cochran_armitage(&groups)?))
 }
 
-fn jonckheere(rows: &[&[f64]]) -> Result<Answer> {
+fn jonckheere(rows: Rows) -> Result<Answer> {
     let mut values: Vec<f64> = rows.iter().map(|r| r[1]).collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
     let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter() {
         let group = groups.entry(whole(row[0], GROUPS_MAX)?).or_insert_with(|| vec![0; values.len()]);
         group[values.partition_point(|v| *v < row[1])] += 1;
     }
     Ok(Answer::Test(jonckheere_terpstra(&groups.into_values().collect::<Vec<_>>())?))
 }
 
-fn change(rows: &[&[f64]]) -> Result<Answer> {
-    let row = |r: &&[f64]| Interval2 { first: r[0], last: r[1], days: r[2], scanner_changed: false };
+fn change(rows: Rows) -> Result<Answer> {
+    let row = |r: &[f64]| Interval2 { first: r[0], last: r[1], days: r[2], scanner_changed: false };
     let result = progression(&rows.iter().map(row).collect::<Vec<_>>(), None, ci())?;
     Ok(Answer::Table(vec![
         ("change".to_owned(), result.change),
@@ -186,18 +211,18 @@ fn change(rows: &[&[f64]]) -> Result<Answer> {
 }
 
 /// Shares of a rise and of a fall beyond what noise gives, which is the same in all rows.
-fn change_beyond(rows: &[&[f64]]) -> Result<Answer> {
-    let detectable = rows.first().map(|r| r[3]);
+fn change_beyond(rows: Rows) -> Result<Answer> {
+    let detectable = rows.get(0).map(|r| r[3]);
     if rows.iter().any(|r| Some(r[3]) != detectable || r[3] < 0.0) {
         let context = "the smallest detectable change is one number from 0, the same in every row";
         return Err(Error::new(ErrorKind::Argument, context));
     }
-    let row = |r: &&[f64]| Interval2 { first: r[0], last: r[1], days: r[2], scanner_changed: false };
+    let row = |r: &[f64]| Interval2 { first: r[0], last: r[1], days: r[2], scanner_changed: false };
     let result = progression(&rows.iter().map(row).collect::<Vec<_>>(), detectable, ci())?;
     Ok(Answer::Table(vec![("progressed".to_owned(), result.progressed), ("regressed".to_owned(), result.regressed)]))
 }
 
-fn describe(rows: &[&[f64]]) -> Result<Answer> {
+fn describe(rows: Rows) -> Result<Answer> {
     let scores = Scores::of(rows.iter().map(|r| r[0]));
     let mut table = vec![
         ("mean".to_owned(), scores.moments().mean_estimate(ci())),
