@@ -80,7 +80,9 @@ class Proxy:
     async def _cut(self):
         ends, self.ends = self.ends, set()
         for end in ends:
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            # one that its peer has broken just now has no socket any more
+            if not end.transport.is_closing():
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             end.transport.abort()
         broken = (len(ends) + 1) // 2
         self.cuts += broken

@@ -314,3 +314,42 @@ fn lost_is_no_fault(done: Result<Done>) -> Result<Done> {
         done => done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Clock;
+    use futures::poll;
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    /// Publishes to a queue that is full so many times; how that ended, and after how long.
+    async fn published(full: u32) -> (Result<()>, Duration) {
+        let (clock, _installed) = Clock::install();
+        let left = Cell::new(full);
+        let publish = || async {
+            if left.get() == 0 {
+                return Ok(());
+            }
+            left.set(left.get() - 1);
+            Err(Error::new(ErrorKind::QueueFull, "the queue is full"))
+        };
+        let mut publishing = pin!(when_there_is_room(publish));
+        loop {
+            match poll!(&mut publishing) {
+                Poll::Ready(done) => return (done, Duration::from_millis(clock.now_ms())),
+                Poll::Pending => assert!(clock.go_on(), "it waits for nothing"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for_but_not_for_ever() {
+        let (done, waited) = published(3).await;
+        assert!(done.is_ok() && waited >= FULL_WAIT * 3, "{done:?} after {waited:?}");
+        let (done, waited) = published(u32::MAX).await;
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::QueueFull);
+        assert!((FULL_WITHIN..FULL_WITHIN + FULL_WAIT * 2).contains(&waited), "{waited:?}");
+    }
+}

@@ -149,7 +149,8 @@ async fn the_shipped_networks_reproduce_their_golden_answers() {
     let Some(runtime) = runtime() else { return };
     let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
     let mut reproduced = 0;
-    let folders = ["vfa-unet", "vfa-unet-paper", "lvlcrnet"].map(|name| pipelines.join(name));
+    let folders = ["vfa-unet", "vfa-unet-paper", "vfa-unet-binary", "lvlcrnet", "lvlnet", "baseline"];
+    let folders = folders.map(|name| pipelines.join(name));
     for manifest in folders.iter().flat_map(|folder| ModelManifest::read_folder(folder).unwrap()) {
         let name = manifest.name().to_owned();
         let session = Session::start(&runtime, manifest, SessionConfig { threads: 2, ..prompt() }).unwrap();
@@ -157,7 +158,7 @@ async fn the_shipped_networks_reproduce_their_golden_answers() {
         assert!(report.rows > 0, "{name}");
         reproduced += 1;
     }
-    assert!(reproduced >= 4, "locate and segment, and one network of each of the others");
+    assert!(reproduced >= 7, "locate and segment, and one network of each of the others");
 }
 
 #[tokio::test]

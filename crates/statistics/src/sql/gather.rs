@@ -83,7 +83,7 @@ impl Accumulator for Gathered {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let columns: Vec<&Float64Array> = values.iter().map(|v| v.as_primitive::<Float64Type>()).collect();
         if let [column] = columns[..] {
-            self.numbers.extend(column.iter().flatten().filter(|value| value.is_finite()));
+            self.gather(column);
             return self.bounded();
         }
         for row in 0..values[0].len() {
@@ -141,6 +141,21 @@ impl Accumulator for Gathered {
 }
 
 impl Gathered {
+    /// Each number is written, and the next overwrites it where it is none: without a branch a row.
+    fn gather(&mut self, column: &Float64Array) {
+        let mut end = self.numbers.len();
+        self.numbers.resize(end + column.len(), 0.0);
+        let mut put = |value: f64, valid: bool| {
+            self.numbers[end] = value;
+            end += usize::from(valid & value.is_finite());
+        };
+        match column.nulls() {
+            None => column.values().iter().for_each(|value| put(*value, true)),
+            Some(nulls) => column.values().iter().zip(nulls).for_each(|(value, valid)| put(*value, valid)),
+        }
+        self.numbers.truncate(end);
+    }
+
     fn bounded(&self) -> Result<()> {
         if self.numbers.len() > NUMBERS_MAX {
             let name = FUNCTIONS[self.place].name;
