@@ -1,7 +1,7 @@
 #!/bin/sh
 # From nothing to docs/results.md: simulates the test cohorts from their seeds, scores each with every pipeline there is, evaluates them side by
 # side (a page beside each), and writes the tables. `make results` calls it. Run again after an interruption: cohorts that are whole
-# are kept, images that have their row are not read again. Every number comes from `aortica evaluate --json`.
+# are kept, images that have their row are not read again. Needs 20 GB. Every number comes from `aortica evaluate --json`.
 #
 #   AORTICA       the program                                        (default: ../../target/release/aortica)
 #   PARTICIPANTS  of the default population                          (default 1000)
