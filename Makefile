@@ -141,7 +141,7 @@ models: ## train networks and forest from the seed and export them (PyTorch, hou
 	pipelines/training/forest.sh
 
 .PHONY: results
-results: runtime release ## score simulated test cohorts with every pipeline, write docs/results.md (hours; resumes; QUICK=1 tries it)
+results: runtime release ## score simulated test cohorts with every pipeline, write docs/results.md (20 GB, some 20 minutes; resumes; QUICK=1 tries it)
 	pipelines/results/run.sh
 
 # --- clean ------------------------------------------------------------------------------------------------------------

@@ -352,7 +352,7 @@ def page(sets, pipelines, ours, quick):
         parts += [f"## By scanner (`{ours}`, default population)", by_scanner(sets["default"], ours)]
     parts += [
         "## Run it again",
-        "`make results` (hours; it goes on where it was stopped), `QUICK=1 make results` for a try. Sizes, pipelines and folders are variables of "
+        "`make results` (some 20 minutes on 2 cores after the release build; it goes on where it was stopped), `QUICK=1 make results` for a try. Sizes, pipelines and folders are variables of "
         "`pipelines/results/run.sh`; beside each cohort lies `comparison.html` with the figures.",
     ]
     return "\n\n".join(parts) + "\n"
