@@ -23,9 +23,11 @@ class Proxy:
     - `close()`: new connections are refused and old ones broken, as when the server is scaled to zero; `open()` ends it.
     """
 
-    def __init__(self, server, seed=0):
-        """`server`: host:port that is connected to, for each connection anew, so that it may be set again."""
+    def __init__(self, server, seed=0, tls=None):
+        """`server`: host:port that is connected to, for each connection anew, so that it may be set again. `tls`: context of a TLS server,
+        which callers then speak to; what lies behind is spoken to without."""
         self.server = server
+        self.tls = tls
         self.cuts = 0
         self.draw = random.Random(seed)
         self.delay_s = 0.0
@@ -67,7 +69,7 @@ class Proxy:
         if self.passing is None:
             self.passing = asyncio.Event()
             self.passing.set()
-        self.listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port or 0)
+        self.listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port or 0, ssl=self.tls)
         self.port = self.listener.sockets[0].getsockname()[1]
 
     async def _close(self):

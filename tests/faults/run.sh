@@ -8,6 +8,7 @@ export AORTICA=${AORTICA:-target/debug/aortica} PYTHONDONTWRITEBYTECODE=1
 # One after the other: apt serves one at a time. What is missing is told by the tests.
 need rabbitmq-server rabbitmq-server || true
 need radosgw radosgw ceph-mon ceph-osd ceph-mgr ceph-common || true
+need openssl openssl || true
 log=$(mktemp "${TMPDIR:-/tmp}/aortica-storm.XXXXXX")
 finish() {
     status=$?
@@ -23,7 +24,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 alone=0
-(cd tests/faults && exec python3 -u -m unittest --verbose test_broker test_stages test_store) || alone=$?
+(cd tests/faults && exec python3 -u -m unittest --verbose test_broker test_stages test_store test_tls) || alone=$?
 wait "$storm" && together=0 || together=$?
 cat "$log"
 [ $alone -eq 0 ] && [ $together -eq 0 ]
