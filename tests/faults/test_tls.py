@@ -30,7 +30,7 @@ def authority(folder):
 
 class Tls(unittest.TestCase):
     def setUp(self):
-        self.mine = study.Study(study.shared_servers(), self.id().rsplit("_", 1)[1], SETTINGS)
+        self.mine = study.Study(study.shared_servers(), "tls-" + self.id().rsplit("_", 1)[1], SETTINGS)
         known, context = authority(self.mine.folder / "known")
         broker, store = (Proxy(proxy.server, tls=context) for proxy in (self.mine.broker, self.mine.store))
         plain = self.mine.environment()["AORTICA_AMQP_URL"]
