@@ -15,10 +15,13 @@ fn the_shipped_models_read_a_cohort_that_they_never_saw() {
     assert!(number("/methods/0/all/scored/estimate") >= 0.7, "{evaluation:#}");
     assert!(number("/methods/0/all/localisation/corner_error_median_pct") <= 12.0, "{evaluation:#}");
     assert!(number("/methods/0/all/certainty/interval/all/covered/estimate") >= 0.7, "{evaluation:#}");
+    let expected = number("/methods/0/all/certainty/prevalence_expected/estimate");
+    assert!((expected - number("/methods/0/all/totals/prevalence_reference/estimate")).abs() < 0.3, "{evaluation:#}");
     run(&["evaluate", "--lake", text(&lake), "--truth", text(folder.path())], 2);
 
     let certain = "SELECT count(*) FILTER (WHERE aac24_low <= aac24_total AND aac24_total <= aac24_high) AS inside, count(aac24_total) AS n,
-        max(abs(aac24_p_low + aac24_p_moderate + aac24_p_high - 1)) < 0.001 AS whole FROM readings WHERE status = 'scored'";
+        max(abs(aac24_p_low + aac24_p_moderate + aac24_p_high - 1)) < 0.001 AND
+        max(aac24_p_moderate + aac24_p_high - aac24_p_above_0) < 0.001 AS whole FROM readings WHERE status = 'scored'";
     let answer = stdout(&["query", "--lake", text(&lake), "--format", "json", certain]);
     let answer: serde_json::Value = serde_json::from_str(answer.trim()).unwrap();
     let row = answer.get(0).unwrap_or(&answer);
@@ -53,7 +56,7 @@ fn the_page_shows_every_figure_by_every_method_and_names_nobody() {
     let work = at("work");
     std::fs::create_dir_all(work.join("default/cohort")).unwrap();
     let images = cohort().join("images");
-    for pipeline in ["vfa-unet", "vfa-forest"] {
+    for pipeline in ["aortica", "vfa-forest"] {
         let told = stdout(&["score", text(&images), "--lake", text(&lake), "--pipeline", pipeline, "--json"]);
         std::fs::write(work.join(format!("default/{pipeline}.run.json")), told).unwrap();
     }
@@ -77,7 +80,7 @@ fn the_page_shows_every_figure_by_every_method_and_names_nobody() {
     assert!(html.contains("Methods &lt;compared&gt; &amp; drawn") && html.contains("Best: truth"));
 
     // The numbers of the page are those that are printed.
-    for (method, name) in numbers["methods"].as_array().unwrap().iter().zip(["vfa-forest", "vfa-unet"]) {
+    for (method, name) in numbers["methods"].as_array().unwrap().iter().zip(["vfa-forest", "aortica"]) {
         assert!(method["name"].as_str().unwrap().starts_with(name));
         let totals = &method["all"]["totals"];
         let mae = totals["difference"]["mae"]["estimate"].as_f64().unwrap();
@@ -95,7 +98,7 @@ fn the_page_shows_every_figure_by_every_method_and_names_nobody() {
     std::fs::write(work.join("pipelines.json"), stdout(&["pipeline", "list", "--json"])).unwrap();
     let results = at("results.md");
     let write = repository().join("pipelines/results/write.py");
-    let arguments = ["-B", text(&write), "--work", text(&work), "--ours", "vfa-unet", "--out", text(&results)];
+    let arguments = ["-B", text(&write), "--work", text(&work), "--ours", "aortica", "--out", text(&results)];
     let output = std::process::Command::new("python3").args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let written = std::fs::read_to_string(&results).unwrap();

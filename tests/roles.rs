@@ -103,20 +103,21 @@ fn readings_get_other_bands_without_their_images() {
     let folder = tempfile::tempdir().unwrap();
     let lake = scored(folder.path());
     std::fs::remove_dir_all(folder.path().join("images")).unwrap();
-    let shipped = tests::repository().join("pipelines/vfa-unet");
+    let pipelines = tests::repository().join("pipelines");
     let (bands, rule) = (folder.path().join("bands"), folder.path().join("rule"));
     for (copy, from, to) in
         [(&bands, "moderate_from = 2.0", "moderate_from = 0.5"), (&rule, "\"kauppila\"", "\"manitoba\"")]
     {
         std::fs::create_dir(copy).unwrap();
-        let tables =
-            ["pipeline", "locate", "locate.int8", "segment", "segment.int8"].map(|name| format!("{name}.toml"));
-        for file in tables.iter().map(String::as_str).chain(["shape.json", "certainty.json"]) {
-            let text = std::fs::read_to_string(shipped.join(file)).unwrap();
-            std::fs::write(copy.join(file), text.replacen(from, to, 1)).unwrap();
+        for file in ["pipeline.toml", "certainty.json"] {
+            let text = std::fs::read_to_string(pipelines.join("aortica").join(file)).unwrap();
+            std::fs::write(copy.join(file), text.replacen(from, to, 1).replace("vfa-unet/", "")).unwrap();
+        }
+        for file in ["locate.toml", "locate.int8.toml", "segment.toml", "segment.int8.toml", "shape.json"] {
+            std::fs::copy(pipelines.join("vfa-unet").join(file), copy.join(file)).unwrap();
         }
     }
-    let rescore = ["rescore", "--lake", text(&lake), "--from", "vfa-unet", "--pipeline"];
+    let rescore = ["rescore", "--lake", text(&lake), "--from", "aortica", "--pipeline"];
     let refused = run(&[&rescore[..], &[text(&rule)]].concat(), 2);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rule differs"));
     let report = json(&[&rescore[..], &[text(&bands), "--json"]].concat());

@@ -63,6 +63,11 @@ fn the_cohort_is_counted_compared_and_followed() {
     assert_eq!((bound("below").0, bound("above").0), (everyone.clone(), everyone));
     let shared = any["estimate"].parse::<f64>().unwrap();
     assert!(bound("below").1 <= shared && shared <= bound("above").1);
+    let expected = find(&prevalence, "statistic", "aac24 >= 1, expected");
+    let complete = "FROM latest_by_image_date WHERE aac24_total IS NOT NULL";
+    let mean = count(&lake, &format!("SELECT avg(aac24_p_above_0) {complete}")).parse::<f64>().unwrap();
+    assert_eq!(expected["n"], count(&lake, &format!("SELECT count(*) {complete}")));
+    assert!((expected["estimate"].parse::<f64>().unwrap() - mean).abs() <= 1e-12 && mean > 0.0, "{expected:?}");
     let by_sex = answer(&[of("prevalence"), vec!["--by", "sex"]].concat());
     let by_sex = by_sex.iter().filter(|r| r["statistic"] == "aac24 >= 1").map(|r| r["n"].parse::<u64>().unwrap());
     assert_eq!(by_sex.sum::<u64>().to_string(), decided);

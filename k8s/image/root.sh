@@ -18,8 +18,8 @@ mkdir -p "$out"/{etc/ssl/certs,usr/bin,usr/lib/aortica,usr/share/aortica}
 install -m 0755 "$program" "$out/usr/bin/aortica"
 strip --strip-debug "$out/usr/bin/aortica" 2>/dev/null || true # smaller where binutils are at hand
 cp -L "$runtime"/*.so "$out/usr/lib/aortica/"
-for pipeline in "$top"/pipelines/*/pipeline.toml; do
-    folder=$(dirname "$pipeline")
+# Folders of pipelines, and of networks that pipelines beside them name.
+ls "$top"/pipelines/*/pipeline.toml "$top"/pipelines/*/*.onnx | xargs -n 1 dirname | sort -u | while read -r folder; do
     into=$out/usr/share/aortica/pipelines/$(basename "$folder")
     mkdir -p "$into"
     # Golden tensors are for tests.

@@ -8,7 +8,7 @@
 #   OLDER         of the older, sicker, noisier population           (default 300)
 #   ESTIMANDS     of the population for cohort estimands             (default 2000)
 #   ESTIMANDS_BY  pipelines that score it                            (default: ours)
-#   OURS          the pipeline that the targets are about            (default: aortica if there is one, else vfa-unet)
+#   OURS          the pipeline that the targets are about            (default: aortica)
 #   PIPELINES     which to score with                                (default: all that `aortica pipeline list` can run)
 #   QUICK         1: a few participants of each, to try it           (default 0); not for numbers
 #   WORK, OUT     folder of cohorts and lakes; file to write         (default: work/ here; docs/results.md, quick: work/results.md)
@@ -33,8 +33,7 @@ mkdir -p "$WORK"
 "$AORTICA" pipeline list --json > "$WORK/pipelines.json"
 runnable=$(python3 -c 'import json, sys; print(*[p["name"] for p in json.load(open(sys.argv[1])) if not p["problem"]])' "$WORK/pipelines.json")
 PIPELINES=${PIPELINES:-$runnable}
-case " $PIPELINES " in *" aortica "*) best=aortica ;; *) best=vfa-unet ;; esac
-OURS=${OURS:-$best}
+OURS=${OURS:-aortica}
 ESTIMANDS_BY=${ESTIMANDS_BY:-$OURS}
 
 # Name of the set, seed, participants, pipelines, then more of `aortica phantom`.

@@ -1,6 +1,6 @@
 """Writes docs/results.md out of what `aortica evaluate --json` printed for each test cohort (run.sh).
 
-    python3 write.py --work work --ours vfa-unet --quick 0 --out ../../docs/results.md
+    python3 write.py --work work --ours aortica --quick 0 --out ../../docs/results.md
 
 Nothing is computed here but differences and ratios of two numbers of one evaluation; a number that an evaluation lacks is said to be missing.
 """
@@ -21,7 +21,7 @@ SETS = [
     ("estimands", "cohort estimands", "a population of its own, followed for events"),
 ]
 # The pipelines of both papers, ours, and that of docs/train-your-own.md, in the order of the tables.
-ORDER = ["vfa-forest", "vfa-unet-binary", "vfa-unet-paper", "baseline", "lvlnet", "lvlcrnet", "vfa-unet", "aortica"]
+ORDER = ["vfa-forest", "vfa-unet-binary", "vfa-unet-paper", "baseline", "lvlnet", "lvlcrnet", "aortica"]
 SEVEN = ["vfa-forest", "vfa-unet-binary", "vfa-unet-paper", "baseline", "lvlnet", "lvlcrnet"]
 NOTHING = "-"
 MISSING = "not measured here"
@@ -194,8 +194,10 @@ def targets(sets, ours):
     if truth is None or read is None:
         found.add("prevalence of AAC > 0 within 3 points of truth's", MISSING, None)
     else:
-        said = f"{number(read, 100, 1)} % for {number(truth, 100, 1)} %"
-        found.add("prevalence of AAC > 0 within 3 points of truth's", said, abs(read - truth) <= 0.03)
+        expected = of(cohort, "/all/certainty/prevalence_expected/estimate")
+        said = f"{number(read, 100, 1)} % by counting readings, {number(expected, 100, 1)} % expected from their probabilities, for {number(truth, 100, 1)} %"
+        best = read if expected is None else expected
+        found.add("prevalence of AAC > 0 (from probabilities where there are some) within 3 points of truth's", said, abs(best - truth) <= 0.03)
     for place, category in enumerate(["moderate", "high"]):
         target = f"hazard ratio of {category} against low within 10 % of truth's"
         ratio = of(cohort, f"/hazards/ratio/{place}")

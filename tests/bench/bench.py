@@ -51,7 +51,7 @@ def arguments():
     parser.add_argument("--aortica", type=Path, required=True)
     parser.add_argument("--ceiling", type=Path, required=True, help="the built example `ceiling`")
     parser.add_argument("--runtime", type=Path, required=True, help="libonnxruntime.so, the same for aortica and ceiling")
-    parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines/vfa-unet")
+    parser.add_argument("--pipeline", type=Path, default=ROOT / "pipelines/aortica")
     parser.add_argument(
         "--precision", default="int8", choices=["fp32", "fp16", "int8"], help="of the networks, for aortica, ceiling and peer alike"
     )
@@ -68,7 +68,7 @@ def arguments():
     parser.add_argument("--record", type=Path, default=ROOT / "tests/bench/record.json")
     options = parser.parse_args()
     form = "" if options.precision == "fp32" else f".{options.precision}"
-    options.models = {name: options.pipeline / f"{name}{form}.onnx" for name in MODELS}
+    options.models = {name: options.pipeline.parent / f"vfa-unet/{name}{form}.onnx" for name in MODELS}
     return options
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Statistics over ten million readings and a hundred million pairs, beside DuckDB on the same Parquet files.
 
-Both engines get two threads and 1 GiB, read the same files (zstd, row groups of 65,536, in the page cache), and answer every statement
+Both engines get two threads and 1 GiB (`--memory`), read the same files (zstd, row groups of 65,536, in the page cache), and answer every statement
 several times, in turns of one process each; the medians are compared. DuckDB computes what it can of each: the sums behind bias, SD, MAE and Pearson's r, the
 share of scores of at least 1, quantiles. Ours are the statistics as they are published, with their intervals. Where both give the same number, it is checked.
 
@@ -26,7 +26,6 @@ from pathlib import Path
 import measure
 
 WANTED = {"ratio": 1.0, "pairs_s": 10.0}
-MEMORY = "1GB"
 
 # name: (ours, DuckDB's, numbers that must agree: {column of DuckDB's first row: how ours is found})
 AGREEMENT = "SELECT unnest(agreement(aac_joint({a}, {b}))) AS told FROM {table}"
@@ -55,11 +54,11 @@ DUCKDB = {
 }
 
 
-def duckdb(folder, threads, rounds):
+def duckdb(folder, threads, rounds, memory):
     """In a process of its own: statements from stdin, seconds and rows to stdout."""
     import duckdb as engine
 
-    connection = engine.connect(config={"threads": threads, "memory_limit": MEMORY})
+    connection = engine.connect(config={"threads": threads, "memory_limit": f"{memory}MiB"})
     for table in ["readings", "pairs"]:
         if list(folder.glob(f"{table}-*.parquet")):
             connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{folder}/{table}-*.parquet')")
@@ -119,6 +118,7 @@ def arguments():
     add("--rounds", type=int, default=3, help="answers of each statement in a process")
     add("--turns", type=int, default=2, help="processes of each engine, in turns")
     add("--threads", type=int, default=2)
+    add("--memory", type=int, default=1024, help="MiB of each engine")
     add("--files", type=Path, help="folder with files of an earlier run, or for those of this one; default: made and deleted")
     add("--record", type=Path, default=Path("tests/bench/statistics.json"))
     add("--duckdb", type=Path, help=argparse.SUPPRESS)
@@ -136,13 +136,13 @@ def generated(options, folder):
 def main():
     options = arguments()
     if options.duckdb:
-        return duckdb(options.duckdb, options.threads, options.rounds)
+        return duckdb(options.duckdb, options.threads, options.rounds, options.memory)
     own = tempfile.mkdtemp(prefix="aortica-statistics.") if options.files is None else None
     folder = Path(own or options.files)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         made = generated(options, folder) if not list(folder.glob("readings-*.parquet")) else None
-        common = ["--threads", options.threads, "--rounds", options.rounds]
+        common = ["--threads", options.threads, "--rounds", options.rounds, "--memory", options.memory]
         engines = {
             "ours": ([options.speed, "query", "--dir", folder, *common], OURS),
             "duckdb": ([sys.executable, __file__, "--duckdb", folder, *common], DUCKDB),
@@ -169,7 +169,7 @@ def main():
               f"peak MiB {peaks['ours']:,.0f} / {peaks['duckdb']:,.0f}")
     facts = {
         "date": datetime.date.today().isoformat(), "machine": platform.machine(), "cores": os.cpu_count(), "threads": options.threads,
-        "memory": MEMORY, "duckdb": "2.0.0", "readings": options.rows, "pairs": options.pairs, "load_before": os.getloadavg()[0],
+        "memory_mib": options.memory, "duckdb": "2.0.0", "readings": options.rows, "pairs": options.pairs, "load_before": os.getloadavg()[0],
         "release": "release" in str(options.speed),
     }
     summary = {"ratios": {name: told["ratio"] for name, told in record.items()}, "pairs_s": record["pairs"]["median_s"]["ours"],

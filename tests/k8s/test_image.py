@@ -47,7 +47,7 @@ class Image(unittest.TestCase):
                 return subprocess.run(command, env=environment(), check=True, capture_output=True, text=True).stdout
 
             names = [pipeline["name"] for pipeline in json.loads(inside("pipeline", "list", "--json"))]
-            self.assertIn("vfa-unet", names)
+            self.assertIn("aortica", names)
             # reads a network with the ONNX Runtime library of the image
             described = inside("model", "describe", "/usr/share/aortica/pipelines/vfa-unet/segment.onnx")
             self.assertIn("segment", described)

@@ -123,7 +123,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct PipelineChoice {
     /// Pipeline by name, or the folder that holds its pipeline.toml.
-    #[arg(long, value_name = "NAME|DIR", default_value = "vfa-unet")]
+    #[arg(long, value_name = "NAME|DIR", default_value = "aortica")]
     pub pipeline: String,
 }
 
@@ -305,8 +305,8 @@ pub enum TrainCommand {
 #[derive(Args)]
 #[command(after_help = "Example:\n  \
 aortica phantom --participants 900 --seed 810001 --out calibration       # a population of its own: not of training, not of test\n  \
-aortica score calibration/images --lake calibration-lake --pipeline vfa-unet\n  \
-aortica train calibration --lake calibration-lake --truth calibration --pipeline vfa-unet --out pipelines/vfa-unet/certainty.json\n\n\
+aortica score calibration/images --lake calibration-lake --pipeline aortica\n  \
+aortica train calibration --lake calibration-lake --truth calibration --pipeline aortica --out pipelines/aortica/certainty.json\n\n\
 Readings of the pipeline with or without a calibration serve: what they were marked with is the same. The same readings give the same \
 bytes. What it prints is of the readings that it was fitted on; `aortica evaluate` on another population says what it is worth.")]
 pub struct CalibrationArgs {
@@ -319,7 +319,7 @@ pub struct CalibrationArgs {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// Pipeline whose readings and categories count, by name or folder.
-    #[arg(long, value_name = "NAME|DIR", default_value = "vfa-unet")]
+    #[arg(long, value_name = "NAME|DIR", default_value = "aortica")]
     pub pipeline: String,
     /// Which readings, where the lake holds those of several pipelines or versions.
     #[arg(long)]
@@ -503,8 +503,8 @@ pub struct ReconcileArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  cp -r pipelines/vfa-unet pipelines/vfa-unet-bands      # then edit name, version and [category] of its pipeline.toml\n  \
-aortica rescore --lake lake --from vfa-unet --pipeline vfa-unet-bands\n\n\
+#[command(after_help = "Example:\n  cp -r pipelines/aortica pipelines/aortica-bands      # then edit name, version and [category] of its pipeline.toml\n  \
+aortica rescore --lake lake --from aortica --pipeline aortica-bands\n\n\
 The new rows stand beside the old ones, under the fingerprint that a worker of the new pipeline would write; excluded and failed\n\
 items are carried over. Submissions are written for the new fingerprint, so that `score` or `submit` open only what is new.\n\
 Artifacts hold what was found, not the networks' probabilities: [category] and [review] can change; any other difference (tie rule,\n\
@@ -702,7 +702,7 @@ pub enum PipelineCommand {
     /// Definition, models, digests and fingerprint of one pipeline
     Show {
         /// Name or folder.
-        #[arg(default_value = "vfa-unet")]
+        #[arg(default_value = "aortica")]
         pipeline: String,
         #[arg(long)]
         json: bool,

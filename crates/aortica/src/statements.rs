@@ -114,7 +114,11 @@ pub fn at_least(cut: f64) -> String {
     format!("aac24 >= {cut}")
 }
 
-/// Shares of scores of at least each cut-off: of the decided participants, then the two bounds.
+/// Name of the share with any calcium that is expected from the probabilities of the readings.
+pub const EXPECTED: &str = "aac24 >= 1, expected";
+
+/// Shares of scores of at least each cut-off: of the decided participants, then the two bounds. Where readings are calibrated, last the share
+/// of at least 1 that is expected from their probabilities.
 pub fn prevalence(asked: &Asked) -> String {
     let (by, table) = (&asked.by, &asked.table);
     let parts: Vec<String> = cuts()
@@ -132,6 +136,14 @@ pub fn prevalence(asked: &Asked) -> String {
             )
         })
         .collect();
+    let expected = format!(
+        "SELECT {} AS place, '{EXPECTED}' AS statistic, {by}{} FROM
+         (SELECT {by}describe(aac24_p_above_0)[1] AS e FROM {table}{}) WHERE e['n'] > 0",
+        3 * parts.len(),
+        Asked::columns(&ESTIMATE),
+        asked.group_by()
+    );
+    let parts = [parts, vec![expected]].concat();
     format!("SELECT * EXCLUDE (place) FROM ({}){}", parts.join(" UNION ALL "), asked.order_by("place"))
 }
 

@@ -10,7 +10,9 @@ use crate::identity::{Digest, Fingerprint, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// Version of the artifact schema. Newer ones only add optional fields.
-pub const READING_SCHEMA_VERSION: u32 = 4;
+pub const READING_SCHEMA_VERSION: u32 = 5;
+/// Version that readings carry whose pipeline is not calibrated.
+pub const MARKED_SCHEMA_VERSION: u32 = 4;
 /// Version that readings carry whose grades a network gave itself: they hold nothing that came later, and their bytes stay.
 pub const GRADED_SCHEMA_VERSION: u32 = 3;
 /// Probabilities at which the extent of a segment's calcium is noted.
@@ -150,6 +152,9 @@ pub struct Certainty {
     pub total_high: u8,
     /// Expectation of the total, points; missing unless all segments were assessed.
     pub total_mean: Option<f64>,
+    /// Probability that there is any calcium (a total above 0); missing unless all segments were assessed. Since version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_above_0: Option<f64>,
     /// Probabilities of the categories low, moderate and high; missing unless all segments were assessed.
     pub categories: Option<[f64; 3]>,
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! statistics_speed generate --out DIR [--rows N] [--pairs N]     readings-*.parquet and pairs-*.parquet of people who do not exist
-//! statistics_speed query --dir DIR [--threads N] [--rounds N] < statements.json
+//! statistics_speed query --dir DIR [--threads N] [--rounds N] [--memory MIB] < statements.json
 //! ```
 //!
 //! The files are written as the lake writes its own (zstd, row groups of 65,536). `query` takes `{"name": "SQL", ..}` on the tables
@@ -28,13 +28,11 @@ use std::time::Instant;
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-const USAGE: &str =
-    "statistics_speed generate --out DIR [--rows N] [--pairs N] | query --dir DIR [--threads N] [--rounds N]";
+const USAGE: &str = "statistics_speed generate --out DIR [--rows N] [--pairs N] | query --dir DIR [--threads N] [--rounds N] [--memory MIB]";
 /// Files of each table: as many as keep both cores busy.
 const FILES: u64 = 4;
 const BATCH_ROWS: u64 = 65_536;
 const ROW_GROUP_ROWS: usize = 65_536;
-const MEMORY_MIB: usize = 1024;
 
 /// Cheap repeatable numbers (SplitMix64).
 struct Draws(u64);
@@ -179,9 +177,9 @@ fn peak_mib() -> Result<f64> {
     Ok(line.split_whitespace().nth(1).ok_or("no VmHWM")?.parse::<f64>()? / 1024.0)
 }
 
-async fn session(folder: &Path, threads: usize) -> Result<LakeSession> {
+async fn session(folder: &Path, threads: usize, memory_mib: usize) -> Result<LakeSession> {
     let lake = Lake::create_if_absent(Location::in_memory()).await?;
-    let options = SessionOptions { memory_mib: MEMORY_MIB, threads, sources: false, ..SessionOptions::default() };
+    let options = SessionOptions { memory_mib, threads, sources: false, ..SessionOptions::default() };
     let session = lake.session(options).await?;
     // beside the lake's own, empty table of that name
     let context = session.context();
@@ -200,9 +198,9 @@ async fn session(folder: &Path, threads: usize) -> Result<LakeSession> {
     Ok(session)
 }
 
-async fn query(folder: &Path, threads: usize, rounds: usize) -> Result<Value> {
+async fn query(folder: &Path, threads: usize, rounds: usize, memory_mib: usize) -> Result<Value> {
     let statements: Map<String, Value> = serde_json::from_reader(std::io::stdin())?;
-    let session = session(folder, threads).await?;
+    let session = session(folder, threads, memory_mib).await?;
     let mut told = Map::new();
     for (name, sql) in statements {
         let sql = sql.as_str().ok_or("a statement is a text")?;
@@ -245,7 +243,8 @@ async fn main() -> Result<()> {
         }
         "query" => {
             let folder = Path::new(values.get("dir").ok_or(USAGE)?);
-            query(folder, number("threads", 2)? as usize, number("rounds", 5)? as usize).await?
+            let memory_mib = number("memory", 1024)? as usize;
+            query(folder, number("threads", 2)? as usize, number("rounds", 5)? as usize, memory_mib).await?
         }
         _ => return Err(USAGE.into()),
     };

@@ -235,6 +235,7 @@ fn result_cell(column: &str) -> Fill<Reading> {
         "aac24_low" => certain(|of| Cell::integer(Some(of.total_low))),
         "aac24_high" => certain(|of| Cell::integer(Some(of.total_high))),
         "aac24_mean" => certain(|of| Cell::real(of.total_mean)),
+        "aac24_p_above_0" => certain(|of| Cell::real(of.total_above_0)),
         "aac24_p_low" => certain(|of| Cell::real(of.categories.map(|p| p[0]))),
         "aac24_p_moderate" => certain(|of| Cell::real(of.categories.map(|p| p[1]))),
         "aac24_p_high" => certain(|of| Cell::real(of.categories.map(|p| p[2]))),

@@ -575,8 +575,9 @@ fn line_of(text: &str, byte: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
 
-    const GOOD: &str = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+    static GOOD: LazyLock<String> = LazyLock::new(crate::testing::definition);
 
     fn refused(text: &str) -> String {
         let error = PipelineDefinition::parse(text, "pipeline.toml").unwrap_err();
@@ -586,8 +587,8 @@ mod tests {
 
     #[test]
     fn the_shipped_definition_is_read_whole() {
-        let definition = PipelineDefinition::parse(GOOD, "pipeline.toml").unwrap();
-        assert_eq!(definition.label(), "vfa-unet 1.2.0");
+        let definition = PipelineDefinition::parse(&GOOD, "pipeline.toml").unwrap();
+        assert_eq!(definition.label(), "aortica 1.3.0");
         assert_eq!(definition.score.rule, TieRule::Kauppila);
         assert_eq!(definition.score.extent, Extent::MidDisc);
         assert!(definition.accept.modalities.contains(&"BMD".to_owned()));
@@ -644,7 +645,7 @@ mod tests {
         assert!(refused(&spine.replace("\"spine\"", "\"image\"")).contains("[locate] has no use"));
         assert!(refused(&image.replace("\"image\"", "\"region\"")).contains("missing table [locate]"));
         assert!(refused(&spine.replace("\"spine\"", "\"aorta\"")).contains("aorta"));
-        let both = refused(&format!("{GOOD}\n[grade]\nmodel = \"grade\"\ninput = \"spine\"\nthreshold = 0.5\n"));
+        let both = refused(&format!("{}\n[grade]\nmodel = \"grade\"\ninput = \"spine\"\nthreshold = 0.5\n", *GOOD));
         assert!(both.contains("[grade] cannot stand beside [segment]"), "{both}");
         let midline = refused(&spine.replace("[score]", "[score]\nmidline = \"sigmoid\""));
         assert!(midline.contains("score.midline has no use"), "{midline}");
@@ -661,7 +662,7 @@ mod tests {
             let definition = PipelineDefinition::parse(text, "pipeline.toml").unwrap();
             (definition.digest(), definition.segment.unwrap().by)
         };
-        let (forest, network) = (marking(&by("forest = \"forest.bin\"")), marking(GOOD));
+        let (forest, network) = (marking(&by("forest = \"forest.bin\"")), marking(&GOOD));
         assert_eq!(forest.1, Marking::Forest("forest.bin".into()));
         assert_eq!(network.1, Marking::Model("segment".into()));
         assert_ne!(forest.0, network.0);
@@ -674,8 +675,8 @@ mod tests {
     #[test]
     fn the_digest_knows_what_matters() {
         let digest = |text: &str| PipelineDefinition::parse(text, "pipeline.toml").unwrap().digest();
-        assert_eq!(digest(GOOD), digest(&format!("# a comment\n{GOOD}")));
-        assert_ne!(digest(GOOD), digest(&GOOD.replace("threshold = 0.5", "threshold = 0.6")));
-        assert_ne!(digest(GOOD), digest(&GOOD.replace("\"kauppila\"", "\"manitoba\"")));
+        assert_eq!(digest(&GOOD), digest(&format!("# a comment\n{}", *GOOD)));
+        assert_ne!(digest(&GOOD), digest(&GOOD.replace("threshold = 0.5", "threshold = 0.6")));
+        assert_ne!(digest(&GOOD), digest(&GOOD.replace("\"kauppila\"", "\"manitoba\"")));
     }
 }

@@ -289,14 +289,14 @@ mod tests {
 
     #[test]
     fn the_shipped_pipeline_loads_by_name_and_is_listed() {
-        let directory = find("vfa-unet", &shipped()).unwrap();
+        let directory = find("aortica", &shipped()).unwrap();
         let pipeline = Pipeline::load(&directory).unwrap();
-        assert_eq!(pipeline.definition().name, "vfa-unet");
+        assert_eq!(pipeline.definition().name, "aortica");
         assert_eq!(find(directory.to_str().unwrap(), Path::new("/nowhere")).unwrap(), directory, "also by its path");
         let listed = list(&shipped());
         assert!(listed.iter().any(|(d, loaded)| *d == directory && loaded.is_ok()), "{listed:?}");
-        let unknown = find("vfa-umet", &shipped()).unwrap_err().to_string();
-        assert!(unknown.contains("vfa-umet") && unknown.contains("vfa-unet"), "{unknown}");
+        let unknown = find("aortika", &shipped()).unwrap_err().to_string();
+        assert!(unknown.contains("aortika") && unknown.contains("aortica"), "{unknown}");
     }
 
     #[test]

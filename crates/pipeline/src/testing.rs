@@ -137,13 +137,18 @@ fn tensor(kind: &str, name: &str, dtype: &str, dims: &[usize]) -> String {
     )
 }
 
+/// The shipped definition, whose networks and shape model lie beside it.
+pub(crate) fn definition() -> String {
+    include_str!("../../../pipelines/aortica/pipeline.toml").replace("vfa-unet/", "")
+}
+
 /// A pipeline directory with everything but the networks.
 pub(crate) fn pipeline_directory() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("pipeline.toml", include_str!("../../../pipelines/vfa-unet/pipeline.toml"));
+    write("pipeline.toml", &definition());
     write("shape.json", &shape_model().to_json());
-    write("certainty.json", include_str!("../../../pipelines/vfa-unet/certainty.json"));
+    write("certainty.json", include_str!("../../../pipelines/aortica/certainty.json"));
     let locate = [
         tensor("inputs", "image", "UINT8", &[1, 512, 256]),
         tensor("outputs", "heatmaps", "FP32", &[26, 128, 64]),
@@ -167,8 +172,7 @@ pub(crate) fn forest(probability: f32) -> Forest {
 /// The same directory, with a forest in place of the second network.
 pub(crate) fn forest_directory() -> TempDir {
     let folder = pipeline_directory();
-    let definition = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
-    let definition = definition.replace("model = \"segment\"", "forest = \"forest.bin\"");
+    let definition = definition().replace("model = \"segment\"", "forest = \"forest.bin\"");
     std::fs::write(folder.path().join("pipeline.toml"), definition).unwrap();
     std::fs::write(folder.path().join("forest.bin"), forest(0.6).to_bytes()).unwrap();
     std::fs::remove_file(folder.path().join("segment.toml")).unwrap();
@@ -177,7 +181,7 @@ pub(crate) fn forest_directory() -> TempDir {
 
 /// The shipped definition with a network that grades in place of the one that marks, and without what it does not need.
 pub(crate) fn graded_definition(input: GradeInput) -> String {
-    let whole = include_str!("../../../pipelines/vfa-unet/pipeline.toml");
+    let whole = definition();
     let at = |table: &str| whole.find(table).unwrap();
     let before = if input.is_located() { &whole[..at("[segment]")] } else { &whole[..at("[locate]")] };
     let of_marks = ["midline", "min_plaque_mm", "calibration"];

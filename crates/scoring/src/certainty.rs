@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::quality::needs_review;
 use crate::rules::ScoringRules;
 use domain::grade::CategoryCut;
-use domain::reading::{Certainty, EXTENT_THRESHOLDS, Extents, QualityFlag, SegmentReading};
+use domain::reading::{Certainty, EXTENT_THRESHOLDS, Extents, QualityFlag, READING_SCHEMA_VERSION, SegmentReading};
 use domain::{Grade, Reading};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,7 @@ impl Calibration {
         let certainty = self.certainty(&reading.segments, rules.categories);
         let error = reading.summary.category.and_then(|read| certainty.category_error(read));
         reading.summary.certainty = Some(certainty);
+        reading.schema_version = READING_SCHEMA_VERSION;
         reading.flags.retain(|flag| *flag != QualityFlag::CategoryUncertain);
         if error.is_some_and(|error| self.flags(error)) {
             reading.flags.push(QualityFlag::CategoryUncertain);
@@ -133,6 +134,7 @@ impl Calibration {
             total_low: low as u8,
             total_high: (high + 3 * missing).min(TOTALS - 1) as u8,
             total_mean: complete.then(|| (mean * 1e4).round() / 1e4),
+            total_above_0: complete.then(|| ((1.0 - totals[0]) * 1e4).round() / 1e4),
             categories: complete.then(|| category_probabilities(&totals, cut)),
         }
     }

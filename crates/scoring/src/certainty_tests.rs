@@ -113,6 +113,9 @@ fn a_reading_says_how_sure_it_is_and_asks_for_a_person_where_it_is_not() {
     assert!((certainty.categories.unwrap().iter().sum::<f64>() - 1.0).abs() < 2e-4);
     assert!(certainty.category_error(Category::Low).unwrap() < 0.2);
     assert!((certainty.total_mean.unwrap() - 1.1).abs() < 0.1, "{certainty:?}");
+    // the other segments are next to certain to hold nothing
+    assert!((certainty.total_above_0.unwrap() - l4.exceeds.unwrap()[0]).abs() < 0.1, "{certainty:?}");
+    assert!(certainty.total_above_0.unwrap() >= 1.0 - certainty.categories.unwrap()[0]);
     assert!(clear.flags.is_empty() && !clear.summary.flag_review);
 
     // a third of the wall: 1 or 2 points
@@ -133,7 +136,7 @@ fn a_reading_says_how_sure_it_is_and_asks_for_a_person_where_it_is_not() {
     let mut incomplete = reading(10, 0.95, [true, false, false, false]);
     calibration().judge(&mut incomplete, &rules);
     let certainty = incomplete.summary.certainty.unwrap();
-    assert_eq!((certainty.total_mean, certainty.categories), (None, None));
+    assert_eq!((certainty.total_mean, certainty.total_above_0, certainty.categories), (None, None, None));
     assert!(certainty.total_high >= 7, "two segments without a grade may be anything: {}", certainty.total_high);
     assert!(incomplete.summary.flag_review && incomplete.segments[0].exceeds.is_none());
 

@@ -9,7 +9,7 @@ use crate::region::{ROWS_PER_LEVEL, Region, RegionImage};
 use crate::rules::ScoringRules;
 use crate::segments::{SegmentFrame, read_segments};
 use crate::shape::{DISC_LINES, ShapeModel};
-use domain::reading::{Plaque, READING_SCHEMA_VERSION, WallLine};
+use domain::reading::{MARKED_SCHEMA_VERSION, Plaque, WallLine};
 use domain::{Digest, ExcludeReason, Fingerprint, ImageId, ImagePx, Point, Reading, Wall};
 
 /// Most plaques of a reading; of more, the largest are kept.
@@ -190,7 +190,7 @@ pub fn score(evidence: &Evidence, identity: ReadingIdentity, rules: &ScoringRule
     }
 
     let reading = Reading {
-        schema_version: READING_SCHEMA_VERSION,
+        schema_version: MARKED_SCHEMA_VERSION,
         image_id: identity.image_id,
         fingerprint: identity.fingerprint,
         pipeline: identity.pipeline,

@@ -46,8 +46,14 @@ def load_rules(pipeline):
         max_hidden_share=score.get("max_hidden_share", 0.25),
         moderate_from=text["category"]["moderate_from"],
         high_from=text["category"]["high_from"],
-        shape_model=text["region"]["shape_model"],
+        shape_model=beside(pipeline, text["region"]["shape_model"]),
+        networks={stage: beside(pipeline, text[stage]["model"]) for stage in NETWORKS},
     )
+
+
+def beside(pipeline, name):
+    """A file of a pipeline, which may be that of the one beside it: `vfa-unet/shape.json`."""
+    return (pipeline.parent if "/" in name else pipeline) / name
 
 
 class Pipeline:
@@ -59,13 +65,13 @@ class Pipeline:
 
         cv2.setNumThreads(1)
         self.rules = load_rules(folder)
-        self.model = ShapeModel(folder / self.rules.shape_model)
+        self.model = ShapeModel(self.rules.shape_model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         form = "" if precision == "fp32" else f".{precision}"
         session = lambda name: onnxruntime.InferenceSession(
-            str(folder / f"{name}{form}.onnx"), options, providers=["CPUExecutionProvider"]
+            f"{self.rules.networks[name]}{form}.onnx", options, providers=["CPUExecutionProvider"]
         )
         self.locate, self.segment = session("locate"), session("segment")
         self.cpu_s = defaultdict(float)

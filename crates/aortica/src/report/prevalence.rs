@@ -94,7 +94,16 @@ fn bounds_table(all: &[Row]) -> Table {
             above.percent(),
         ]);
     }
-    table
+    let expected = Estimated::find(all, &[("statistic", statements::EXPECTED)]);
+    if expected.n == 0 {
+        return table;
+    }
+    table.noted(format!(
+        "Expected from the probabilities of the {} complete readings: AAC-24 \u{2265} 1 in {}. Counting readings overlooks what is too faint \
+         to be marked; the mean of calibrated probabilities makes up for it where images are like those of the calibration.",
+        expected.n,
+        expected.percent()
+    ))
 }
 
 fn drawing(by_age: &[Row], any: &str) -> Option<Figure> {

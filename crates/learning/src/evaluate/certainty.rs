@@ -5,6 +5,7 @@ use domain::Grade;
 use domain::grade::CategoryCut;
 use serde::Serialize;
 use statistics::proportion::{Interval, proportion};
+use statistics::score::Scores;
 use statistics::{Confidence, Estimate};
 
 /// Bins of the reliability diagram, of equal width.
@@ -25,6 +26,9 @@ pub struct Certainty {
     pub reliability: Vec<ReliabilityBin>,
     /// The same error of the probabilities that a grade is above 0, 1 and 2; `None` where the method gives none.
     pub exceeds_calibration_error: [Option<f64>; 3],
+    /// Share of images with a total above 0 as expected from their probabilities of one, 0..1: the estimate of prevalence that does not
+    /// lean to what a method overlooks. Over the images of [`Totals`](super::Totals); `None` where the method gives no probabilities.
+    pub prevalence_expected: Option<Estimate>,
     /// `None` where the method gives no intervals.
     pub interval: Option<IntervalCoverage>,
     /// Images sent to a person, the most doubtful first: by the probability that the category is wrong, where the method gives it, else by
@@ -97,6 +101,7 @@ pub(super) fn certainty(pairs: &[(&TruthRow, &ReadRow)], cut: CategoryCut, confi
         expected_calibration_error: calibration_error(&reliability),
         reliability,
         exceeds_calibration_error: std::array::from_fn(|k| calibration_error(&bins(exceeds(pairs, k), confidence))),
+        prevalence_expected: prevalence_expected(pairs, confidence),
         interval: interval(pairs, confidence),
         abstention: REVIEW_PCT.iter().map(|pct| abstained(&judged, *pct, confidence)).collect(),
         flag: flag(flagged, confidence),
@@ -112,6 +117,14 @@ fn calibration_error(bins: &[ReliabilityBin]) -> Option<f64> {
         Some(apart * bin.segments as f64 / segments as f64)
     };
     (segments > 0).then(|| bins.iter().filter_map(gap).sum())
+}
+
+/// Mean of the probabilities, its error that of a sample of images.
+fn prevalence_expected(pairs: &[(&TruthRow, &ReadRow)], confidence: Confidence) -> Option<Estimate> {
+    let both = pairs.iter().filter(|(truth, row)| truth.total().is_some() && row.total().is_some());
+    let probabilities: Option<Vec<f64>> = both.map(|(_, row)| row.above_0).collect();
+    let probabilities = probabilities.filter(|of| !of.is_empty())?;
+    Some(Scores::of(probabilities).moments().mean_estimate(confidence))
 }
 
 fn interval(pairs: &[(&TruthRow, &ReadRow)], confidence: Confidence) -> Option<IntervalCoverage> {

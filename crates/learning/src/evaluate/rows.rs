@@ -48,6 +48,8 @@ pub struct ReadRow {
     pub confidence: f64,
     /// Whether a person is asked to look.
     pub flag_review: bool,
+    /// Probability of a total above 0; `None` where the method gives none.
+    pub above_0: Option<f64>,
     /// Ends of the 95 % interval for the total; `None` where the method gives none.
     pub interval: Option<[u8; 2]>,
     /// Probability that the category is wrong, 0..1; `None` where the method gives none.
@@ -99,6 +101,7 @@ impl ReadRow {
             outlines: is_marked.then_some(outlines),
             confidence: reading.summary.confidence,
             flag_review: reading.summary.flag_review,
+            above_0: certainty.and_then(|of| of.total_above_0),
             interval: certainty.map(|of| [of.total_low, of.total_high]),
             category_error: certainty.zip(reading.summary.category).and_then(|(of, read)| of.category_error(read)),
         })
@@ -114,6 +117,7 @@ impl ReadRow {
             outlines: Some([Vec::new(), Vec::new()]),
             confidence: 0.0,
             flag_review: false,
+            above_0: None,
             interval: None,
             category_error: None,
         }

@@ -138,6 +138,9 @@ fn method_lines() -> Vec<Line<Method>> {
         line("P(total 0 | truth 0)", |m: &Method| interval(&m.all.totals.zero_given_zero, 1.0, 3)),
         line("prevalence of calcium %, truth", |m: &Method| interval(&m.all.totals.prevalence_reference, 100.0, 1)),
         line("prevalence of calcium %, read", |m: &Method| interval(&m.all.totals.prevalence_model, 100.0, 1)),
+        line("prevalence of calcium %, expected", |m: &Method| {
+            m.all.certainty.prevalence_expected.as_ref().map_or("-".into(), |of| interval(of, 100.0, 1))
+        }),
     ];
     for (place, name) in [(0, "segment agreement %"), (9, "  L1"), (10, "  L2"), (11, "  L3"), (12, "  L4")] {
         found.push(line(name, move |m: &Method| interval(&m.all.segments[place].same, 100.0, 1)));
