@@ -29,9 +29,9 @@ dims = [
 
 [[outputs]]
 name = "heatmaps"
-dtype = "FP32"
-meaning = "per landmark, a Gaussian of standard deviation 1.5 cells and height 1 at its place, all 0 where it is not in the picture; cell (i, j) is centred on input row 4 i + 1.5, column 4 j + 1.5"
-range = [0.0, 1.0]
+dtype = "UINT8"
+meaning = "255 times, per landmark, a Gaussian of standard deviation 1.5 cells and height 1 at its place, all 0 where it is not in the picture; cell (i, j) is centred on input row 4 i + 1.5, column 4 j + 1.5"
+range = [0.0, 255.0]
 dims = [
     {{ axis = "batch" }},
     {{ axis = "channel", size = 26 }},
@@ -72,9 +72,9 @@ dims = [
 
 [[outputs]]
 name = "calcification"
-dtype = "FP32"
-meaning = "probability that a pixel is visible calcification of that wall"
-range = [0.0, 1.0]
+dtype = "UINT8"
+meaning = "255 times the probability that a pixel is visible calcification of that wall"
+range = [0.0, 255.0]
 dims = [
     {{ axis = "batch" }},
     {{ axis = "channel", size = 2 }},

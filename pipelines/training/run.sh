@@ -37,7 +37,7 @@ tensors() { # folder, arguments of training-set
 tensors work/locate             locate  --seed 1      --count 16000
 tensors work/locate-radiographs locate  --seed 7      --count 12000 --config radiographs.toml
 tensors work/locate-validation  locate  --seed 900001 --count 256 --variants 1
-tensors work/segment            segment --seed 2      --count 20000 --shape "$out/shape.json"
+tensors work/segment            segment --seed 2      --count 30000 --shape "$out/shape.json"
 tensors work/segment-validation segment --seed 900002 --count 192 --variants 1 --shape "$out/shape.json"
 
 # One thread each, side by side.

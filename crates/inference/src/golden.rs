@@ -42,7 +42,7 @@ pub async fn check(stage: &dyn Stage) -> Result<Option<GoldenReport>> {
         .outputs()
         .iter()
         .zip(&got)
-        .map(|(spec, got)| compare(manifest, golden, &archive.tensor(spec)?, got))
+        .map(|(spec, got)| compare(manifest, golden, spec, &archive.tensor(spec)?, got))
         .collect::<Result<Vec<_>>>()?;
     Ok(Some(GoldenReport { rows, outputs }))
 }
@@ -92,7 +92,21 @@ impl Archive {
     }
 }
 
-fn compare(manifest: &ModelManifest, golden: &GoldenSpec, want: &Tensor, got: &Tensor) -> Result<OutputDifference> {
+/// What a tolerance of 1 means: of whole numbers their range, so that an output which was 0..1 keeps its tolerance as 0..255.
+fn unit(spec: &TensorSpec) -> f64 {
+    match spec.dtype {
+        Dtype::U8 | Dtype::I8 => spec.range.map_or(255.0, |[low, high]| high - low),
+        Dtype::F16 | Dtype::F32 => 1.0,
+    }
+}
+
+fn compare(
+    manifest: &ModelManifest,
+    golden: &GoldenSpec,
+    spec: &TensorSpec,
+    want: &Tensor,
+    got: &Tensor,
+) -> Result<OutputDifference> {
     if got.shape() != want.shape() || got.dtype() != want.dtype() {
         return Err(Error::new(
             ErrorKind::Manifest,
@@ -106,7 +120,7 @@ fn compare(manifest: &ModelManifest, golden: &GoldenSpec, want: &Tensor, got: &T
             continue;
         }
         let absolute = (got - want).abs();
-        let tolerance = golden.absolute_tolerance + golden.relative_tolerance * want.abs();
+        let tolerance = golden.absolute_tolerance * unit(spec) + golden.relative_tolerance * want.abs();
         if absolute.is_nan() || absolute > tolerance {
             return Err(Error::new(
                 ErrorKind::Golden,

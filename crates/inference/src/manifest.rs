@@ -161,7 +161,8 @@ pub struct Dim {
     pub meaning: Option<String>,
 }
 
-/// Where the expected answers are and how far off an answer may be: `|got - want| <= absolute + relative * |want|`.
+/// Where the expected answers are and how far off an answer may be: `|got - want| <= absolute + relative * |want|`. For an output of whole
+/// numbers `absolute` is a share of its range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenSpec {

@@ -1,7 +1,7 @@
 //! A stage service: models behind the Open Inference Protocol v2 over gRPC and HTTP, with health and metrics.
 
 use crate::access::{self, Identity, Token};
-use crate::connections::{self, ConnectionLimits};
+use crate::connections::{self, ConnectionLimits, FIRST_BYTE_WITHIN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grpc::Grpc;
 use crate::manifest::ModelManifest;
@@ -191,8 +191,12 @@ async fn serve_sockets(
     let service = GrpcInferenceServiceServer::new(Grpc::new(Arc::clone(served)))
         .max_decoding_message_size(config.message_bytes_max)
         .max_encoding_message_size(config.message_bytes_max);
-    let limits =
-        ConnectionLimits { connections_max: config.connections_max, streams_max: config.streams_max, http2_only: true };
+    let limits = ConnectionLimits {
+        connections_max: config.connections_max,
+        streams_max: config.streams_max,
+        http2_only: true,
+        first_byte_within: FIRST_BYTE_WITHIN,
+    };
     let mut grpc = tonic::service::Routes::new(service).prepare().into_axum_router();
     if let Some(token) = &config.token {
         grpc = grpc.layer(middleware::from_fn_with_state(token.clone(), access::guard_grpc));

@@ -6,7 +6,7 @@ use domain::{Digest, Reading, SegmentGrade};
 use rayon::prelude::*;
 use scoring::Calibration;
 use scoring::certainty::{
-    CALIBRATION_SCHEMA_VERSION, FEATURES, features, mass_before, needs_review_anyway, total_distribution,
+    CALIBRATION_SCHEMA_VERSION, FEATURES, features, logit_above_0, mass_before, needs_review_anyway, total_distribution,
 };
 use scoring::rules::ScoringRules;
 
@@ -86,6 +86,7 @@ pub fn fit_calibration(examples: &[Example], rules: &ScoringRules) -> Result<Fit
         n_readings: complete,
         weights,
         shared_sd: 0.0,
+        above_0: [0.0, 1.0],
         interval_mass: 1.0,
         flag_from: 1.0,
     };
@@ -100,6 +101,7 @@ pub fn fit_calibration(examples: &[Example], rules: &ScoringRules) -> Result<Fit
         })
         .collect();
     calibration.shared_sd = shared_sd(&exceeds);
+    calibration.above_0 = above_0(&exceeds, calibration.shared_sd);
 
     let mut held: Vec<f64> = exceeds
         .par_iter()
@@ -183,6 +185,23 @@ fn shared_sd(images: &[Seen]) -> f64 {
     }
     let best = (low..=high).map(|step| (likelihood(step), step)).reduce(|a, b| if b.0 > a.0 { b } else { a });
     best.map_or(0.0, |(_, step)| f64::from(step) * SHARED_SD_STEP)
+}
+
+/// Constant and slope of the logit of a total above 0. The constant makes the mean of the probabilities the share that has calcium, which is
+/// what a prevalence needs.
+fn above_0(images: &[Seen], shared_sd: f64) -> [f64; 2] {
+    let logits: Vec<[f64; FEATURES]> = images
+        .par_iter()
+        .map(|of| {
+            let logit = logit_above_0(&total_distribution(&of.exceeds, shared_sd));
+            // the other features have no spread, and so no weight
+            std::array::from_fn(|j| if j == 0 { logit } else { 0.0 })
+        })
+        .collect();
+    let above: Vec<bool> = images.iter().map(|of| of.seen > 0).collect();
+    let weights = logistic(&logits, &above);
+    let known = above.iter().any(|a| *a) && !above.iter().all(|a| *a) && weights[1] > 0.0;
+    if known { [significant(weights[0]), significant(weights[1])] } else { [0.0, 1.0] }
 }
 
 /// Logistic regression by Newton's method, ridge on the weights of standardised features and none on the constant; the weights given back are

@@ -22,7 +22,7 @@ use domain::{Grade, Reading};
 use serde::{Deserialize, Serialize};
 
 /// Version of the calibration's file.
-pub const CALIBRATION_SCHEMA_VERSION: u32 = 1;
+pub const CALIBRATION_SCHEMA_VERSION: u32 = 2;
 /// What is known of a segment: for each of [`EXTENT_THRESHOLDS`] the share of rows and its square root, and the logit of the peak.
 pub const FEATURES: usize = 2 * EXTENT_THRESHOLDS.len() + 1;
 /// Totals, 0..=24.
@@ -47,6 +47,9 @@ pub struct Calibration {
     pub weights: [Vec<f64>; 3],
     /// Standard deviation of what the segments of an image share, logits, 0..=5.
     pub shared_sd: f64,
+    /// Of the total being above 0: constant and slope of its logit over the one that the distribution gives, in which small doubts of eight
+    /// segments add up to too much.
+    pub above_0: [f64; 2],
     /// Share of the distribution that must be held before no further total is taken into the interval, 0..1.
     pub interval_mass: f64,
     /// Probability of a wrong category from which a person should look, 0..=1; 1 flags none.
@@ -69,6 +72,9 @@ impl Calibration {
         }
         if read.weights.iter().any(|of| of.len() != 1 + FEATURES || of.iter().any(|w| !w.is_finite())) {
             return refuse(format!("weights are three times {} finite numbers", 1 + FEATURES));
+        }
+        if !(read.above_0[0].is_finite() && read.above_0[1].is_finite() && read.above_0[1] > 0.0) {
+            return refuse(format!("above_0 = {:?}, expected a finite constant and a slope above 0", read.above_0));
         }
         let ranges = [
             ("shared_sd", read.shared_sd, 0.0..=5.0),
@@ -134,9 +140,17 @@ impl Calibration {
             total_low: low as u8,
             total_high: (high + 3 * missing).min(TOTALS - 1) as u8,
             total_mean: complete.then(|| (mean * 1e4).round() / 1e4),
-            total_above_0: complete.then(|| ((1.0 - totals[0]) * 1e4).round() / 1e4),
+            total_above_0: complete.then(|| self.above_0(&totals, cut)),
             categories: complete.then(|| category_probabilities(&totals, cut)),
         }
+    }
+
+    /// Probability of a total above 0, to four decimals; not below that of the categories above low.
+    fn above_0(&self, totals: &[f64; TOTALS], cut: CategoryCut) -> f64 {
+        let [constant, slope] = self.above_0;
+        let p = 1.0 / (1.0 + (-(constant + slope * logit_above_0(totals))).exp());
+        let [_, moderate, high] = category_probabilities(totals, cut);
+        ((p * 1e4).round() / 1e4).max(moderate + high).min(1.0)
     }
 
     /// Whether a person should look at a category that is wrong with this probability.
@@ -198,6 +212,12 @@ pub fn total_distribution(exceeds: &[[f64; 3]], shared_sd: f64) -> [f64; TOTALS]
         mixed.iter_mut().zip(sum).for_each(|(m, p)| *m += p);
     }
     mixed.map(|p| p / weights)
+}
+
+/// Logit of a total above 0 as the distribution has it, held where it is finite.
+pub fn logit_above_0(totals: &[f64; TOTALS]) -> f64 {
+    let p = (1.0 - totals[0]).clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
 }
 
 /// First and last of the totals around `read`, the likelier neighbour first, taken while those before hold no more than `mass`.

@@ -17,6 +17,7 @@ pub(crate) fn calibration() -> Calibration {
         n_readings: 100,
         weights: [weights(0.0, 0.0, 1.0), weights(-10.0, 30.0, 0.0), weights(-20.0, 30.0, 0.0)],
         shared_sd: 0.5,
+        above_0: [0.0, 1.0],
         interval_mass: 0.9,
         flag_from: 0.2,
     }
@@ -154,7 +155,7 @@ fn a_calibration_reads_back_and_says_what_is_wrong_with_another() {
     let short = text.replacen("0.0,\n", "", 1);
     for (wrong, what) in [
         ("{}", "missing field"),
-        (&text.replace("\"schema_version\": 1", "\"schema_version\": 2"), "schema version 2"),
+        (&text.replace("\"schema_version\": 2", "\"schema_version\": 3"), "schema version 3"),
         (&text.replace("\"flag_from\": 0.2", "\"flag_from\": 1.2"), "flag_from = 1.2"),
         (&short, "finite numbers"),
     ] {

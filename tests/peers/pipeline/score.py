@@ -112,7 +112,7 @@ class Pipeline:
         with self.timed("locate"):
             heatmaps, views = self.locate.run(["heatmaps", "view"], {"image": np.stack([i.stage for i in work])[:, None]})
         regions = []
-        for item, heatmap, view in zip(work, heatmaps, views):
+        for item, heatmap, view in zip(work, heatmaps.astype(np.float32) / 255, views):
             try:
                 with self.timed("spine"):
                     corners = locate.corners(heatmap, item.to_stage)
@@ -133,7 +133,7 @@ class Pipeline:
             return rows
         with self.timed("segment"):
             (calcium,) = self.segment.run(["calcification"], {"region": np.stack([i.pixels for i in regions])[:, None]})
-        for item, probabilities in zip(regions, calcium):
+        for item, probabilities in zip(regions, calcium.astype(np.float32) / 255):
             with self.timed("grade"):
                 item.row.update(
                     grades.score(probabilities, item.region, item.spine, item.state, item.radiograph, rules)

@@ -1,7 +1,7 @@
 //! A radiograph -> named vertebral corners and the straightened region around the aorta, or why there are none. Where nobody knows the
 //! proportions of the pixels, the network looks at the picture in several.
 
-use super::{Steps, Stop, Way};
+use super::{Steps, Stop, Way, probabilities};
 use crate::error::{Error, ErrorKind};
 use domain::{FailReason, Radiograph};
 use futures::future::try_join_all;
@@ -76,7 +76,7 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
         .on_threads(move || {
             let picture = picture_of(&radiograph);
             let tensors = answers.iter().map(|(_, _, outputs)| {
-                let values = |name| named(outputs, name).and_then(|t| t.values::<f32>()).map_err(of_inference);
+                let values = |name| named(outputs, name).and_then(probabilities).map_err(of_inference);
                 Ok((values(HEATMAPS)?, values(VIEW)?))
             });
             let tensors = tensors.collect::<Way<Vec<_>>>()?;

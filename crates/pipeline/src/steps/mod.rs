@@ -37,15 +37,24 @@ use domain::{
     Radiograph, Reading,
 };
 use imaging::{Accept, DecodeContext, Deidentify, Limits};
-use inference::{Stage, Tensor, TensorBatch, Trace};
+use inference::{Dtype, Stage, Tensor, TensorBatch, Trace};
 use lake::{CrashPoint, Lake};
 use locate::Prepared;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Bytes of the images in flight unless told otherwise: with networks and tables, a process stays under 1.5 GiB.
 pub const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
+
+/// Probabilities, which a network gives as they are or as 0..255: a quarter of the bytes from a stage service.
+fn probabilities(tensor: &Tensor) -> inference::Result<Cow<'_, [f32]>> {
+    match tensor.dtype() {
+        Dtype::U8 => Ok(tensor.values::<u8>()?.iter().map(|step| f32::from(*step) * (1.0 / 255.0)).collect()),
+        Dtype::I8 | Dtype::F16 | Dtype::F32 => tensor.values(),
+    }
+}
 
 /// Draws the picture that a person checks, for one scored image. Called on a pixel thread.
 pub type Overlay =
@@ -413,4 +422,23 @@ impl Steps {
 fn of_stage(stage: &dyn Stage, error: inference::Error) -> Error {
     let fault: Fault = error.fault();
     Error::caused(ErrorKind::Below(fault), format!("asking the stage {}", stage.manifest().name()), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Half of 255 lies between two steps: what a network rounds to the upper one is calcified, as it was before.
+    #[test]
+    fn steps_of_255_are_probabilities() {
+        let tensor = Tensor::new("calcification", &[1, 4], vec![0u8, 127, 128, 255]).unwrap();
+        let values = probabilities(&tensor).unwrap();
+        assert!(
+            values[0] == 0.0 && values[1] < 0.5 && values[2] >= 0.5 && (values[3] - 1.0).abs() < 1e-6,
+            "{values:?}"
+        );
+        let tensor = Tensor::new("calcification", &[1, 2], vec![0.25_f32, 0.75]).unwrap();
+        assert!(matches!(probabilities(&tensor).unwrap(), Cow::Borrowed([0.25, 0.75])));
+        assert!(probabilities(&Tensor::new("calcification", &[1, 1], vec![1i8]).unwrap()).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::locate::{of_inference, of_scoring};
 use super::segment::MarkedRegion;
-use super::{Steps, Way};
+use super::{Steps, Way, probabilities};
 use domain::{ImageId, Item, Radiograph, Reading};
 use scoring::read::{Evidence, ReadingIdentity};
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ pub(crate) async fn score(steps: &Steps, item: &Item, mut marked: MarkedRegion) 
     let (pipeline, identity) = (steps.settings.pipeline.clone(), identity(steps, marked.image_id.clone()));
     let radiograph = marked.radiograph.take();
     let read = move || {
-        let probabilities = marked.calcification.values::<f32>().map_err(of_inference)?;
+        let probabilities = probabilities(&marked.calcification).map_err(of_inference)?;
         let evidence = Evidence {
             located: &marked.located,
             image: &marked.image,
