@@ -144,6 +144,13 @@ class Targets:
         else:
             self.add(target, interval(estimate, scale, digits) + more, met(value * scale))
 
+    def low_high(self, target, estimate):
+        """Of errors from low to high or back, which a good method does not make: none is no lack of a measurement."""
+        if estimate is not None and estimate["n"] == 0:
+            self.add(target, "there is none", True)
+        else:
+            self.judge(target, estimate, lambda v: v >= 95, 100, 1)
+
     def number(self, target, value, met, digits=3, more=""):
         if value is None:
             self.add(target, MISSING, None)
@@ -227,7 +234,7 @@ def targets(sets, ours):
     target = "review of 20 % finds >= 60 % of category errors"
     if fifth:
         found.judge(target, fifth["category_errors_found"], lambda v: v >= 60, 100, 1)
-        found.judge("review of 20 % finds >= 95 % of low for high and the reverse", fifth["low_high_found"], lambda v: v >= 95, 100, 1)
+        found.low_high("review of 20 % finds >= 95 % of low for high and the reverse", fifth["low_high_found"])
     elif any(kept.get(wanted, {}).get("estimate") is None for wanted in (0, 20)):
         found.add(target, MISSING, None)
     else:
@@ -237,7 +244,7 @@ def targets(sets, ours):
     flag = of(default, "/all/certainty/flag") or {}
     said = f", at a review rate of {interval(flag.get('flagged'), 100, 1)} %"
     found.judge("the flag finds >= 60 % of category errors", flag.get("category_errors_found"), lambda v: v >= 60, 100, 1, said)
-    found.judge("the flag finds >= 95 % of low for high and the reverse", flag.get("low_high_found"), lambda v: v >= 95, 100, 1)
+    found.low_high("the flag finds >= 95 % of low for high and the reverse", flag.get("low_high_found"))
     covered, width = (of(default, f"/all/certainty/interval/all/{name}") for name in ("covered", "mean_width"))
     said = f" %, mean width {number(width, 1, 2)} points"
     found.judge("interval of the total covers 93 to 97 %", covered, lambda v: 93 <= v <= 97, 100, 1, said)
