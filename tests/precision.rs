@@ -38,7 +38,7 @@ fn a_client_takes_the_precision_that_the_service_has_unless_told() {
     let images = cohort().join("images");
     let mut service = aortica(&[
         "infer",
-        "pipelines/vfa-unet",
+        "pipelines/aortica",
         "--precision",
         "fp32",
         "--grpc",

@@ -546,7 +546,7 @@ pub struct RebuildArgs {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  aortica infer pipelines/vfa-unet --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n  \
+    after_help = "Examples:\n  aortica infer pipelines/aortica --model locate --grpc 127.0.0.1:8001 --http 127.0.0.1:8002\n  \
 aortica infer models/ --device cuda:0 --when-missing cpu --tls-certificate stage.pem --tls-key stage.key\n  \
 curl http://127.0.0.1:8002/v2/models/locate\n\n\
 gRPC and REST speak the Open Inference Protocol v2 (KServe, Triton), and Triton's clients work as they are.\n\
@@ -556,7 +556,7 @@ Port 0 takes a free port; the addresses are printed on stdout as one JSON line o
 Readiness, when all models are loaded: GET /v2/health/ready on the HTTP address."
 )]
 pub struct InferArgs {
-    /// Folders with models: NAME.onnx with its manifest NAME.toml beside it, or NAME/1/model.onnx in Triton's layout.
+    /// Folders of pipelines, or with models: NAME.onnx with its manifest NAME.toml beside it, or NAME/1/model.onnx in Triton's layout.
     #[arg(required = true, value_name = "MODEL_DIR")]
     pub folders: Vec<PathBuf>,
     /// Serve only these models; default: all of the folders.

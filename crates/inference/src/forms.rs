@@ -104,6 +104,11 @@ impl Forms {
         networks.into_iter().map(one).collect()
     }
 
+    /// All of them, fp32 first.
+    pub fn manifests(&self) -> &[ModelManifest] {
+        &self.manifests
+    }
+
     /// The form that is wanted.
     ///
     /// # Errors

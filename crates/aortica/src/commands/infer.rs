@@ -6,6 +6,8 @@ use crate::settings::Settings;
 use crate::{environment, settings, signals, wiring};
 use anyhow::Context;
 use inference::{Forms, Identity, Listeners, ModelManifest, Precision, Runtime, Server, ServerConfig, repository};
+use pipeline::Pipeline;
+use pipeline::definition::DEFINITION_FILE;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -68,11 +70,18 @@ fn config(settings: &Settings) -> anyhow::Result<ServerConfig> {
     })
 }
 
-/// All models of the folders in all their forms, or those asked for: `<name>.toml` beside `<name>.onnx` (other tables are passed over), or a
-/// repository in Triton's layout.
+/// All models of the folders in all their forms, or those asked for: the networks of a pipeline, which may lie beside it; `<name>.toml` beside
+/// `<name>.onnx` (other tables are passed over); or a repository in Triton's layout.
 fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelManifest>> {
     let mut found = Vec::new();
+    let wanted = |name: &str| args.models.is_empty() || args.models.iter().any(|model| model == name);
     for folder in &args.folders {
+        if folder.join(DEFINITION_FILE).is_file() {
+            let pipeline = Pipeline::load(folder)?;
+            let networks = pipeline.forms().flat_map(Forms::manifests);
+            found.extend(networks.filter(|manifest| wanted(manifest.name())).cloned());
+            continue;
+        }
         let before = found.len();
         for path in tables(folder)? {
             let named = args.models.iter().any(|model| is_form_of(&path, model));
@@ -82,7 +91,6 @@ fn manifests(args: &InferArgs, library: &Runtime) -> anyhow::Result<Vec<ModelMan
             }
         }
         if found.len() == before && repository::is_repository(folder) {
-            let wanted = |name: &str| args.models.is_empty() || args.models.iter().any(|model| model == name);
             found.extend(repository::read(library, folder, wanted)?);
         }
         if args.models.is_empty() && found.len() == before {
