@@ -111,11 +111,14 @@ fn readings_get_other_bands_without_their_images() {
         std::fs::create_dir(copy).unwrap();
         for file in ["pipeline.toml", "certainty.json"] {
             let text = std::fs::read_to_string(pipelines.join("aortica").join(file)).unwrap();
-            std::fs::write(copy.join(file), text.replacen(from, to, 1).replace("vfa-unet/", "")).unwrap();
+            std::fs::write(copy.join(file), text.replacen(from, to, 1)).unwrap();
         }
-        for file in ["locate.toml", "locate.int8.toml", "segment.toml", "segment.int8.toml", "shape.json"] {
-            std::fs::copy(pipelines.join("vfa-unet").join(file), copy.join(file)).unwrap();
-        }
+    }
+    // what both name beside themselves
+    let networks = folder.path().join("vfa-unet");
+    std::fs::create_dir(&networks).unwrap();
+    for file in ["locate.toml", "locate.int8.toml", "segment.toml", "segment.int8.toml", "shape.json"] {
+        std::fs::copy(pipelines.join("vfa-unet").join(file), networks.join(file)).unwrap();
     }
     let rescore = ["rescore", "--lake", text(&lake), "--from", "aortica", "--pipeline"];
     let refused = run(&[&rescore[..], &[text(&rule)]].concat(), 2);

@@ -111,15 +111,17 @@ print(' '.join(v for v in links if not v.startswith('#') or v[1:] not in ids))
 print(len([e for e in every if name(e) in ('script', 'link', 'iframe', 'object', 'embed')]))
 numbers = [v for e in every for k, v in e.attrib.items() if k in ('x', 'y', 'x1', 'x2', 'y1', 'y2', 'cx', 'cy', 'r', 'width', 'height') and name(e) != 'svg']
 print(len([v for v in numbers if not -1 <= float(v) <= 4000]))
+for image in held:
+    image.set('src', '')
+print(tree.tostring(page, encoding='unicode'))
 "#;
 
 /// Checks what every page of the program must be: well-formed, whole in itself, its drawings described, without numbers that are none.
 pub fn sound_page(path: &Path) -> Page {
-    let html = std::fs::read_to_string(path).expect("the page is there");
     let output = Command::new("python3").args(["-c", LOOK, text(path)]).output().expect("python3 starts");
     assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
     let seen = String::from_utf8(output.stdout).expect("output is UTF-8");
-    let seen: Vec<&str> = seen.lines().collect();
+    let seen: Vec<&str> = seen.splitn(8, '\n').collect();
     let pair = |line: &str| -> (usize, usize) {
         let (a, b) = line.split_once(' ').expect("two numbers");
         (a.parse().expect("a number"), b.parse().expect("a number"))
@@ -132,7 +134,8 @@ pub fn sound_page(path: &Path) -> Page {
     assert_eq!(seen[5], "0", "scripts, style sheets, frames");
     assert_eq!(seen[6], "0", "shapes outside of their drawing");
     for wrong in ["NaN", "None", "undefined", "inf%", "url(", "@import", "http://www.w3.org/2000/svg\" href"] {
-        assert!(!html.contains(wrong), "{wrong} in {}", path.display());
+        // the letters of a picture's bytes may spell anything
+        assert!(!seen[7].contains(wrong), "{wrong} in {}", path.display());
     }
     Page { sections: seen[0].to_owned(), drawings, images }
 }

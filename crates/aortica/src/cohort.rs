@@ -26,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 /// Rows of a table that is held in memory: some 300 MB. Larger ones stay views and are read again for each question.
 const HELD_ROWS_MAX: i64 = 2_000_000;
 /// Columns of the tables that a report asks for, beside those that its options name.
-const HELD_COLUMNS: [&str; 29] = [
+const HELD_COLUMNS: [&str; 30] = [
     "participant_id",
     "item_id",
     "sop_id",
@@ -42,6 +42,7 @@ const HELD_COLUMNS: [&str; 29] = [
     "aac24_total",
     "aac24_min",
     "aac24_max",
+    "aac24_p_above_0",
     "aac24_cat",
     "aac24_cat_label",
     "aac8_total",

@@ -181,11 +181,12 @@ impl MemoryConsumer {
     fn take(&mut self) -> Option<Delivery> {
         let mut taken = self.held.taken.lock().expect("no panic while settling");
         let taken = taken.get_or_insert_default();
+        let mut lanes = self.held.shared.lanes();
+        // also when nothing more may be taken: who waits for what is due would else wait for the past, without end
+        lanes.settle_waits(time::now());
         if taken.len() >= self.prefetch {
             return None;
         }
-        let mut lanes = self.held.shared.lanes();
-        lanes.settle_waits(time::now());
         let mut waiting = lanes.of(self.held.lane).pop_front()?;
         let deliveries_before = waiting.deliveries;
         waiting.deliveries += 1;
