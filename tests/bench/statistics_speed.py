@@ -116,7 +116,7 @@ def arguments():
     add("--rows", type=int, default=10_000_000, help="readings")
     add("--pairs", type=int, default=100_000_000)
     add("--rounds", type=int, default=3, help="answers of each statement in a process")
-    add("--turns", type=int, default=2, help="processes of each engine, in turns")
+    add("--turns", type=int, default=6, help="processes of each engine, in turns: many, as a shared machine is not the same from one to the next")
     add("--threads", type=int, default=2)
     add("--memory", type=int, default=1024, help="MiB of each engine")
     add("--files", type=Path, help="folder with files of an earlier run, or for those of this one; default: made and deleted")

@@ -475,7 +475,8 @@ async fn check_keys(session: &LakeSession, key: &str, path: &Path) -> anyhow::Re
     }
     if found == 0 {
         return Err(usage(format!(
-            "no key of {file} is a participant of the lake; `aortica pseudonymise` turns identifiers into keys, with the study's key"
+            "no key of {file} is a participant of the lake: {rows} rows, {distinct} keys, {participants} scored participants; \
+             `aortica pseudonymise` turns identifiers into keys, with the study's key"
         )));
     }
     Ok(counts)

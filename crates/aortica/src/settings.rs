@@ -223,6 +223,8 @@ impl Networks {
 pub struct Infer {
     /// Largest message, MiB. Default 64.
     pub message_mib: u32,
+    /// What the bodies of all requests at once may hold, MiB; no less than one message. Default 512.
+    pub bodies_mib: u32,
     /// Connections on one socket. Default 256.
     pub connections: u32,
     /// Requests at once on one connection. Default 256.
@@ -237,7 +239,15 @@ pub struct Infer {
 
 impl Default for Infer {
     fn default() -> Infer {
-        Infer { message_mib: 64, connections: 256, streams: 256, drain_s: 25, certificate: None, key: None }
+        Infer {
+            message_mib: 64,
+            bodies_mib: 512,
+            connections: 256,
+            streams: 256,
+            drain_s: 25,
+            certificate: None,
+            key: None,
+        }
     }
 }
 
@@ -412,6 +422,7 @@ impl Settings {
         within("stages.attempts", self.stages.attempts, 1, 100)?;
         within("stages.message_mib", self.stages.message_mib, 1, 1_024)?;
         within("infer.message_mib", self.infer.message_mib, 1, 1_024)?;
+        within("infer.bodies_mib", self.infer.bodies_mib, self.infer.message_mib, 1_048_576)?;
         within("infer.connections", self.infer.connections, 1, 65_536)?;
         within("infer.streams", self.infer.streams, 1, 65_536)?;
         within("infer.drain_s", self.infer.drain_s, 1, 3_600)?;

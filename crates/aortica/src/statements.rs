@@ -147,12 +147,17 @@ pub fn prevalence(asked: &Asked) -> String {
     format!("SELECT * EXCLUDE (place) FROM ({}){}", parts.join(" UNION ALL "), asked.order_by("place"))
 }
 
-/// Prevalence of any calcification, directly standardised by five-year age bands, of the decided participants.
+/// Prevalence of any calcification, directly standardised by five-year age bands, of the decided participants. A band between the youngest
+/// and the oldest that holds nobody is there with nobody, so that its weight is not given to the one below it.
 pub fn standardised(asked: &Asked) -> String {
     let (by, table) = (&asked.by, &asked.table);
+    let decided = format!("{table} WHERE (aac24_min >= 1 OR aac24_max < 1) AND age_from IS NOT NULL");
     let bands = format!(
-        "SELECT {by}age_from, count(*) FILTER (WHERE aac24_min >= 1) AS events, count(*) AS persons FROM {table}
-         WHERE (aac24_min >= 1 OR aac24_max < 1) AND age_from IS NOT NULL GROUP BY {by}age_from"
+        "SELECT {by}age_from, sum(events) AS events, sum(persons) AS persons FROM (
+         SELECT {by}CAST(age_from AS BIGINT) AS age_from, CAST(aac24_min >= 1 AS BIGINT) AS events, 1 AS persons FROM {decided}
+         UNION ALL SELECT {by}unnest(generate_series(min(CAST(age_from AS BIGINT)), max(CAST(age_from AS BIGINT)), 5)) AS age_from,
+             0 AS events, 0 AS persons FROM {decided}{}) GROUP BY {by}age_from",
+        asked.group_by()
     );
     let bands = Asked { table: format!("({bands})"), ..asked.clone() };
     let of = |name: &str| named(name, format!("{name}(age_from, events, persons)"));

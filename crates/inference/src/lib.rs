@@ -18,6 +18,7 @@ mod metrics;
 pub mod protocol;
 pub mod repository;
 mod rest;
+mod room;
 pub mod runtime;
 pub mod server;
 pub mod session;

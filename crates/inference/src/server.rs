@@ -8,6 +8,7 @@ use crate::manifest::ModelManifest;
 use crate::metrics;
 use crate::protocol::message::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::rest;
+use crate::room::{self, Room};
 use crate::runtime::Runtime;
 use crate::session::{Device, Session, SessionConfig};
 use crate::turns::Turns;
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     /// Largest message taken or given, in bytes; gRPC's own limit of 4 MiB is less than a batch. Default 64 MiB, at most
     /// 1 GiB.
     pub message_bytes_max: usize,
+    /// What the bodies of all requests at once may hold, in bytes; no less than one message. Default 512 MiB.
+    pub bodies_bytes_max: usize,
     /// Most connections on one socket. Default 256.
     pub connections_max: usize,
     /// Most requests at once on one connection. Default 256.
@@ -55,6 +58,7 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             message_bytes_max: 64 << 20,
+            bodies_bytes_max: 512 << 20,
             connections_max: 256,
             streams_max: 256,
             drain_limit: Duration::from_secs(25),
@@ -139,6 +143,12 @@ impl ServerConfig {
                 self.message_bytes_max
             ));
         }
+        if self.bodies_bytes_max < self.message_bytes_max {
+            return refuse(format!(
+                "bodies_bytes_max must be at least message_bytes_max, {}, not {}",
+                self.message_bytes_max, self.bodies_bytes_max
+            ));
+        }
         if !(1..=65_536).contains(&self.connections_max) {
             return refuse(format!("connections_max must be 1 to 65536, not {}", self.connections_max));
         }
@@ -197,14 +207,18 @@ async fn serve_sockets(
         http2_only: true,
         first_byte_within: FIRST_BYTE_WITHIN,
     };
-    let mut grpc = tonic::service::Routes::new(service).prepare().into_axum_router();
+    let room = Room::of(config.bodies_bytes_max);
+    let grpc = tonic::service::Routes::new(service).prepare().into_axum_router();
+    // layers added later come first: who names no token finds no room
+    let mut grpc = grpc.layer(middleware::from_fn_with_state(room.clone(), room::hold_grpc));
     if let Some(token) = &config.token {
         grpc = grpc.layer(middleware::from_fn_with_state(token.clone(), access::guard_grpc));
     }
     let grpc = connections::serve(listeners.grpc, grpc_tls, grpc, limits, stop.clone());
     let http = async {
         if let Some(listener) = listeners.http {
-            let mut models = rest::routes(Arc::clone(served), config.message_bytes_max);
+            let models = rest::routes(Arc::clone(served), config.message_bytes_max);
+            let mut models = models.layer(middleware::from_fn_with_state(room, room::hold_http));
             if let Some(token) = &config.token {
                 models = models.layer(middleware::from_fn_with_state(token.clone(), access::guard_http));
             }

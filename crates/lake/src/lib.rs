@@ -13,6 +13,7 @@ mod evidence;
 mod explain;
 #[cfg(test)]
 mod fault_tests;
+mod few_groups;
 mod fingerprints;
 mod item_outcome;
 mod items;

@@ -3,6 +3,7 @@
 use crate::codebook::{TableEntry, codebook};
 use crate::error::{Error, Result};
 use crate::explain::explain;
+use crate::few_groups;
 use crate::fingerprints;
 use crate::items::{ItemManifests, ledger_schema, sources_schema};
 use crate::layers::NamedLayers;
@@ -112,6 +113,7 @@ impl LakeSession {
             LakeSession { context, memory_mib: options.memory_mib, tables: Vec::new(), mixed_fingerprints };
         session.register(location, paths, &options).await?;
         statistics::sql::register(&session.context).map_err(failed)?;
+        few_groups::register(&session.context);
         session.tables.push(statistics::sql::LISTING);
         Ok(session)
     }

@@ -107,6 +107,8 @@ async fn refusal(context: &SessionContext, sql: &str) -> String {
 #[tokio::test]
 async fn every_function_is_listed_and_its_example_answers() {
     let context = session(2);
+    let unsourced = "SELECT name FROM statistics_functions WHERE length(trim(formula)) < 3 OR length(trim(source)) < 3";
+    assert_eq!(query(&context, unsourced).await.iter().map(|batch| batch.num_rows()).sum::<usize>(), 0);
     let listed = query(&context, "SELECT name, example FROM statistics_functions").await;
     let mut names = Vec::new();
     for batch in &listed {
@@ -162,6 +164,14 @@ async fn groups_filters_and_windows_count_the_same_rows() {
                   FROM pairs WINDOW w AS (ORDER BY id ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)";
     let wrong = format!("SELECT count(*) FROM ({moving}) WHERE n <> by_count OR abs(mean - by_avg) > 1e-12");
     assert!(text(&context, &wrong).await.contains("| 0 "));
+    // A frame that grows asks again and again for what it has gathered so far.
+    let growing = "SELECT id, (describe(model) OVER w)[1]['n'] AS n, count(model) OVER w AS by_count, \
+                   (describe(model) OVER w)[1]['estimate'] AS mean, avg(model) OVER w AS by_avg, \
+                   (c_index(id + 1.0, true, model) OVER w)['n'] AS pairs FROM pairs WINDOW w AS (ORDER BY id)";
+    let wrong = format!(
+        "SELECT count(*) FROM ({growing}) WHERE n <> by_count OR abs(mean - by_avg) > 1e-12 OR pairs <> by_count"
+    );
+    assert!(text(&context, &wrong).await.contains("| 0 "), "{}", text(&context, growing).await);
     // A frame without rows is a state without counts, not NULL.
     let ahead = "SELECT count(*) FROM (SELECT aac_mean(aac_hist(model) OVER (ORDER BY id ROWS BETWEEN 500 FOLLOWING AND 600 \
                  FOLLOWING))['n'] AS n FROM pairs) WHERE n = 0";

@@ -258,7 +258,7 @@ def r_has(package):
 class R(unittest.TestCase):
     """Drivers of R's DBI. Debian has the older of the two."""
 
-    def rows(self, connect, query_parameters):
+    def rows(self, connect, query_parameters, more=""):
         script = f"""
             db <- {connect}
             stopifnot('readings' %in% DBI::dbListTables(db))
@@ -267,6 +267,7 @@ class R(unittest.TestCase):
             first <- DBI::dbGetQuery(db, 'SELECT image_id, image_date, aac24_total, aac24_cat_label FROM readings ORDER BY image_id LIMIT 3')
             stopifnot(nrow(first) == 3, is.character(first$image_id), is.numeric(first$aac24_total))
             said <- tryCatch(DBI::dbGetQuery(db, 'SELECT aac24 FROM readings'), error = function(e) conditionMessage(e))
+            {more}
             invisible(DBI::dbDisconnect(db))
         """
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
@@ -279,7 +280,15 @@ class R(unittest.TestCase):
     @unittest.skipUnless(r_has("RPostgres"), "R has no RPostgres here")
     def test_rpostgres(self):
         asked = "SELECT count(*) AS n, sum(aac24_total) AS s FROM readings WHERE status = $1"
-        self.rows("DBI::dbConnect(RPostgres::Postgres())", f"\"{asked}\", params = list('scored')")
+        more = """
+            stopifnot(DBI::dbExistsTable(db, 'readings'), !DBI::dbExistsTable(db, 'nowhere'), 'aac24_total' %in% DBI::dbListFields(db, 'readings'))
+            stopifnot(nrow(DBI::dbReadTable(db, 'segments')) > 0, inherits(first$image_date, 'Date'), grepl('aac24_total', said))
+            sent <- DBI::dbSendQuery(db, 'SELECT image_id, scored_at FROM readings ORDER BY image_id')
+            two <- DBI::dbFetch(sent, n = 2)
+            stopifnot(nrow(two) == 2, inherits(two$scored_at, 'POSIXct'))
+            DBI::dbClearResult(sent)
+        """
+        self.rows("DBI::dbConnect(RPostgres::Postgres())", f"\"{asked}\", params = list('scored')", more)
 
     @unittest.skipUnless(r_has("RPostgreSQL"), "R has no RPostgreSQL here")
     def test_rpostgresql(self):

@@ -62,6 +62,7 @@ fn config(settings: &Settings) -> anyhow::Result<ServerConfig> {
     }
     Ok(ServerConfig {
         message_bytes_max: (infer.message_mib as usize) << 20,
+        bodies_bytes_max: (infer.bodies_mib as usize) << 20,
         connections_max: infer.connections as usize,
         streams_max: infer.streams,
         drain_limit: Duration::from_secs(infer.drain_s.into()),

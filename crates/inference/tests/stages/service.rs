@@ -1,5 +1,6 @@
 //! A service on loopback, asked by the client of this crate and by bare protocol messages.
 
+use crate::rest::ask;
 use crate::{changed, manifest, pictures, prompt, runtime};
 use bytes::Bytes;
 use inference::protocol::message::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -409,6 +410,33 @@ async fn health_and_metrics_are_told_over_http() {
     ] {
         assert!(metrics.lines().any(|printed| printed == line), "{line} is not in\n{metrics}");
     }
+    service.stop().await.unwrap();
+}
+
+/// A body that stays unfinished fills the room until its caller hangs up.
+#[tokio::test]
+async fn who_finds_no_room_is_told_to_ask_again() {
+    let config = ServerConfig { message_bytes_max: 4096, bodies_bytes_max: 4096, ..ServerConfig::default() };
+    let Some(service) = Service::start(one("scale"), config).await else { return };
+    let (mut bare, request) = (service.bare().await, scale_request(10));
+    bare.model_infer(request.clone()).await.unwrap();
+    let mut slow = TcpStream::connect(service.http).await.unwrap();
+    slow.write_all(b"POST /v2/models/scale/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 4090\r\n\r\n").await.unwrap();
+    slow.write_all(&[b' '; 4000]).await.unwrap();
+    let refused = loop {
+        if let Err(refused) = bare.model_infer(request.clone()).await {
+            break refused;
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.metadata().contains_key("grpc-retry-pushback-ms"), "{refused:?}");
+    let body = serde_json::json!({"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 4, 8], "data": vec![7; 32]}]});
+    let infer = "/v2/models/scale/infer";
+    let full = ask(service.http, "POST", infer, &[], body.to_string().as_bytes()).await;
+    assert!(full.status == 429 && full.header("retry-after").is_some(), "{}", full.status);
+    drop(slow);
+    while bare.model_infer(request.clone()).await.is_err() {}
+    assert_eq!(ask(service.http, "POST", infer, &[], body.to_string().as_bytes()).await.status, 200);
     service.stop().await.unwrap();
 }
 

@@ -16,13 +16,17 @@ use std::collections::BTreeMap;
 pub const MEMBERS_MAX: usize = 20_000_000;
 
 /// The oldest five-year band of age is open.
-const LAST_AGE_BAND: i64 = 85;
+const LAST_AGE_BAND: u32 = 85;
+/// Width of the bands by which prevalences are standardised.
+pub(crate) const AGE_BAND_YEARS: u32 = 5;
 
 /// A stratum with the values that it has in this cohort, `other` and `unknown` last.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Values {
     pub name: String,
     pub values: Vec<String>,
+    /// Whether they are of age, which other bands of age then divide.
+    pub of_age: bool,
 }
 
 /// What is kept of the participants of one cell of the strata.
@@ -37,6 +41,13 @@ pub(crate) struct Cell {
 impl Cell {
     fn empty() -> Cell {
         Cell { hist: AacHist::empty(), ages: BTreeMap::new(), without_age: 0 }
+    }
+
+    /// Whether no count of a five-year band, nor of those without an age, is small: with a finding, without, and both.
+    pub(crate) fn ages_are_safe(&self, threshold: u64) -> bool {
+        let safe = |count: u64| count == 0 || count >= threshold;
+        let band = |(events, persons): &(u64, u64)| safe(*events) && safe(*persons) && safe(persons - events);
+        safe(self.without_age) && self.ages.values().all(band)
     }
 
     fn merge(&mut self, other: &Cell) -> Result<()> {
@@ -80,7 +91,8 @@ impl Cohort {
             }
             let values = values_of(session, table, stratum, policy.threshold).await?;
             places.push(place(stratum, &values));
-            strata.push(Values { name: stratum.name.clone(), values });
+            let of_age = stratum.column() == "age_years";
+            strata.push(Values { name: stratum.name.clone(), values, of_age });
         }
         let bands: Vec<u8> = std::iter::once(0).chain(policy.score_cuts.iter().copied()).collect();
         let sizes: Vec<usize> = strata.iter().map(|s| s.values.len()).collect();
@@ -110,7 +122,7 @@ impl Cohort {
             let cell = self.cells.entry(values.clone()).or_insert_with(Cell::empty);
             cell.hist.add(Some(score))?;
             if ages.is_valid(row) {
-                let from = (ages.value(row).max(0) / 5 * 5).min(LAST_AGE_BAND) as u32;
+                let from = (ages.value(row).max(0) as u32 / AGE_BAND_YEARS * AGE_BAND_YEARS).min(LAST_AGE_BAND);
                 let band = cell.ages.entry(from).or_default();
                 *band = (band.0 + u64::from(score >= 1), band.1 + 1);
             } else {
@@ -253,7 +265,7 @@ pub(crate) async fn items(session: &LakeSession, fingerprint: &str) -> Result<(V
     members.sort_unstable();
     members.dedup_by_key(|member| member.0);
     let values = ordered.into_iter().map(|(step, _)| step).collect();
-    Ok((Values { name: "step".to_owned(), values }, grid, counts, members))
+    Ok((Values { name: "step".to_owned(), values, of_age: false }, grid, counts, members))
 }
 
 /// Order of the flow: failed, excluded, then what went on.

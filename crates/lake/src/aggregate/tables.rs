@@ -1,6 +1,6 @@
 //! The answers of the aggregate role: long tables of one row for each statistic and stratum, with NULL and `suppressed` where a number is withheld.
 
-use super::cohort::{Cell, Cohort, Values};
+use super::cohort::{AGE_BAND_YEARS, Cell, Cohort, Values};
 use super::policy::Function;
 use super::released::Told;
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use statistics::proportion::{Interval, proportion};
 use statistics::score::Scores;
 use statistics::standardise::{RateInterval, Standard, Stratum, standardise};
 use statistics::{Confidence, Estimate};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Everything that may be told of one version of the lake.
@@ -69,20 +70,30 @@ impl Protected {
             return self.flow();
         }
         let mut rows = Vec::new();
-        for (values, cell) in self.cohort.by(strata)? {
+        let groups = self.cohort.by(strata)?;
+        let by_age = self.by_age_is_safe(strata, &groups);
+        for (values, cell) in groups {
             let group = Group { protected: self, strata, values: &values, cell: &cell };
             let estimates = match function {
                 Function::Participants => vec![("participants".to_owned(), group.participants())],
                 Function::ScoreBands => group.bands(),
                 Function::Prevalence => group.prevalence(),
                 Function::Score => group.score()?,
-                Function::Standardised => group.standardised()?,
+                Function::Standardised => group.standardised(by_age)?,
                 Function::Flow => Vec::new(),
             };
             let row = |(statistic, estimate)| Row { statistic, values: values.clone(), estimate };
             rows.extend(estimates.into_iter().map(row));
         }
         self.batch(strata, &rows)
+    }
+
+    /// Whether numbers that were weighted by five-year bands may be told. Those bands are no strata of the policy, so nobody checks whether
+    /// their counts follow from what is told: two standards make two equations. So no such count may be small in any of the groups, lest it
+    /// follow from the others and all; and bands of age are not crossed with bands of age, which leaves two unknowns in ten years.
+    fn by_age_is_safe(&self, strata: &[usize], groups: &BTreeMap<Vec<usize>, Cell>) -> bool {
+        !strata.iter().any(|stratum| self.cohort.strata[*stratum].of_age)
+            && groups.values().all(|cell| cell.ages_are_safe(self.threshold))
     }
 
     fn batch(&self, strata: &[usize], rows: &[Row]) -> Result<RecordBatch> {
@@ -94,7 +105,7 @@ impl Protected {
         };
         let mut columns: Vec<(&str, ArrayRef)> = vec![("statistic", texts(&|r| Some(r.statistic.clone())))];
         for (place, stratum) in strata.iter().enumerate() {
-            let Values { name, values } = &self.cohort.strata[*stratum];
+            let Values { name, values, .. } = &self.cohort.strata[*stratum];
             columns.push((name, texts(&|r| values.get(r.values[place]).cloned())));
         }
         let n = rows.iter().map(|r| r.estimate.as_ref().map(|e| e.n)).collect::<UInt64Array>();
@@ -245,46 +256,43 @@ impl Group<'_> {
         }
     }
 
-    /// Told where the prevalence of 1 and more could be told, and those without an age are none or enough.
-    fn standardised(&self) -> Result<Vec<Named>> {
+    /// Told where the prevalence of 1 and more could be told, and the five-year bands are safe in all groups.
+    fn standardised(&self, by_age_is_safe: bool) -> Result<Vec<Named>> {
         let events = self.between(1, 25);
-        let safe = |count: u64| count == 0 || count >= self.protected.threshold;
-        let told = self.protected.cohort.bands.get(1) == Some(&1) && self.cut_is_told(1) && safe(self.cell.without_age);
+        let told = self.protected.cohort.bands.get(1) == Some(&1) && self.cut_is_told(1) && by_age_is_safe;
         let mut rows = Vec::new();
         for (name, standard) in
             [("standardise_esp2013", Standard::esp2013()), ("standardise_who2000", Standard::who2000())]
         {
-            let bands: Vec<(&u32, &(u64, u64))> = self.cell.ages.iter().collect();
-            let mut strata = Vec::with_capacity(bands.len());
-            for (place, (from, (events, persons))) in bands.iter().enumerate() {
-                let to = bands.get(place + 1).map(|next| *next.0);
-                strata.push(Stratum {
-                    weight: standard.weight(**from, to)?,
-                    events: *events,
-                    population: *persons as f64,
-                });
-            }
-            let estimate = match strata.is_empty() || !safe(events) {
-                true => None,
-                false => Some(standardise(&strata, RateInterval::Binomial, Confidence::default())?),
+            let ages = &self.cell.ages;
+            let (Some(first), Some(last)) = (ages.keys().next(), ages.keys().next_back()) else {
+                rows.push((name.to_owned(), None));
+                continue;
             };
-            rows.push((name.to_owned(), estimate.filter(|_| told).map(|e| self.rounded_share(e))));
+            let mut strata = Vec::with_capacity(ages.len());
+            // a band within that holds nobody has its weight too
+            for from in (*first..=*last).step_by(AGE_BAND_YEARS as usize) {
+                let to = (from < *last).then_some(from + AGE_BAND_YEARS);
+                let (events, persons) = ages.get(&from).copied().unwrap_or_default();
+                strata.push(Stratum { weight: standard.weight(from, to)?, events, population: persons as f64 });
+            }
+            let estimate = standardise(&strata, RateInterval::Binomial, Confidence::default())?;
+            let told = told && (events == 0 || events >= self.protected.threshold);
+            rows.push((name.to_owned(), told.then(|| self.rounded_share(estimate))));
         }
         Ok(rows)
     }
 
-    /// As [`Group::rounded`], to a hundredth.
+    /// To a thousandth, where counts are rounded to a hundredth: sixteen digits of a weighted sum of small whole numbers name them all.
     fn rounded_share(&self, estimate: Estimate) -> Estimate {
-        if self.protected.rounding < 2 {
-            return estimate;
-        }
-        let two = |value: Option<f64>| value.map(|v| (v * 100.0).round() / 100.0);
+        let (parts, with_error) = if self.protected.rounding < 2 { (1000.0, true) } else { (100.0, false) };
+        let rounded = |value: Option<f64>| value.map(|v| (v * parts).round() / parts);
         Estimate {
             n: round_to(estimate.n, self.protected.rounding),
-            estimate: two(estimate.estimate),
-            std_error: None,
-            conf_low: two(estimate.conf_low),
-            conf_high: two(estimate.conf_high),
+            estimate: rounded(estimate.estimate),
+            std_error: rounded(estimate.std_error).filter(|_| with_error),
+            conf_low: rounded(estimate.conf_low),
+            conf_high: rounded(estimate.conf_high),
             ..estimate
         }
     }

@@ -91,7 +91,7 @@ async fn what_is_told_is_what_the_rows_say() {
     assert_eq!(told(&session, "SELECT estimate FROM score() WHERE statistic = 'mean'").await, truth);
     let truth = rows_of(
         &lake,
-        "SELECT e['estimate'] AS estimate FROM (SELECT standardise_esp2013(age_from, events, persons) AS e FROM
+        "SELECT round(e['estimate'], 3) AS estimate FROM (SELECT standardise_esp2013(age_from, events, persons) AS e FROM
          (SELECT least(floor(age_years / 5) * 5, 85) AS age_from, count(*) FILTER (WHERE aac24_total >= 1) AS events,
              count(*) AS persons FROM latest_by_image_date GROUP BY 1))",
     )
@@ -192,6 +192,34 @@ async fn rare_strata_are_withheld_and_do_not_follow_from_the_rest() {
              AND (n IS NOT NULL OR estimate IS NOT NULL OR std_error IS NOT NULL OR conf_low IS NOT NULL OR conf_high IS NOT NULL OR NOT suppressed)"
         );
         assert!(told(&session, &sql).await.contains("| 0     |"), "{function}");
+    }
+}
+
+/// Two standards are two equations for the two halves of ten years, and sixteen digits of a weighted sum name its parts. What is small in
+/// one group follows from the other groups and all.
+#[tokio::test]
+async fn five_years_of_age_do_not_follow_from_two_standards() {
+    let shown =
+        |by: &str| format!("SELECT estimate FROM standardised({by}) WHERE n IS NOT NULL OR estimate IS NOT NULL");
+    let folder = tempfile::tempdir().unwrap();
+    let session = open(&filled(plain()).await, policy(folder.path())).await;
+    for (by, told) in [("", 2), ("'sex'", 4), ("'age_band'", 0), ("'sex', 'age_band'", 0)] {
+        assert_eq!(session_rows(&session, &shown(by)).await, told, "{by}");
+    }
+    let finer = "SELECT estimate FROM standardised('sex') WHERE abs(estimate * 1000 - round(estimate * 1000)) > 1e-9
+                 OR abs(std_error * 1000 - round(std_error * 1000)) > 1e-9";
+    assert_eq!(session_rows(&session, finer).await, 0);
+
+    let mut records = plain();
+    records.extend((9_000..9_003).map(|number| {
+        let mut young = participant(number, "M", "Acme");
+        young.facts.age_years = Some(45);
+        young
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let session = open(&filled(records).await, policy(folder.path())).await;
+    for by in ["", "'sex'", "'scanner_maker'"] {
+        assert_eq!(session_rows(&session, &shown(by)).await, 0, "{by}");
     }
 }
 

@@ -12,6 +12,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Most numbers of one group: 800 MB. Larger cohorts have count states.
@@ -116,17 +117,18 @@ impl Accumulator for Gathered {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let function = &FUNCTIONS[self.place];
         // In one order whatever the partitions were, so that sums are the same bits.
+        // They stay: a window that grows asks again, with some rows more.
         let numbers = if self.width == 1 {
             // the stable sort finds parts that are in order already
             self.numbers.sort_by(f64::total_cmp);
-            std::mem::take(&mut self.numbers)
+            Cow::Borrowed(self.numbers.as_slice())
         } else {
             let mut rows: Vec<&[f64]> = self.numbers.chunks_exact(self.width).collect();
             rows.sort_unstable_by(|a, b| {
                 let mut by_column = a.iter().zip(*b).map(|(x, y)| x.total_cmp(y));
                 by_column.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
             });
-            rows.concat()
+            Cow::Owned(rows.concat())
         };
         let answer: Answer = (function.apply)(Rows::new(&numbers, self.width)).map_err(refused)?;
         ScalarValue::try_from_array(&function.form.array(&[Some(answer)])?, 0)

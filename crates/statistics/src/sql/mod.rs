@@ -57,10 +57,15 @@ fn aliases(name: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether an aggregate of that name counts into a state of fixed size.
+pub fn is_count_state(name: &str) -> bool {
+    state::StateKind::ALL.iter().any(|kind| kind.name() == name)
+}
+
 /// Whether an aggregate of that name gathers readings into a statistic, so that rows that do not belong together must not meet in it.
 pub fn is_statistic(name: &str) -> bool {
     let is = |known: &str| known == name || aliases(known).contains(&name);
-    state::StateKind::ALL.iter().any(|kind| is(kind.name()))
+    is_count_state(name)
         || of_rows::FUNCTIONS.iter().any(|f| is(f.name))
         || labelled::FUNCTIONS.iter().any(|f| is(f.name))
 }
