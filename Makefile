@@ -133,6 +133,7 @@ bench: runtime ## images a second, cost and memory beside a Python pipeline; job
 	tests/peers/inference/clients.sh
 	tests/bench/queue.sh
 	tests/bench/statistics.sh
+	tests/bench/statistics.sh --rows 100000000 --memory 4096 --turns 2 --rounds 2 --record tests/bench/statistics-large.json
 	tests/peers/forest/run.sh
 
 .PHONY: models
