@@ -367,3 +367,27 @@ pub fn flow(fingerprint: &str, linked: bool) -> String {
          ORDER BY place, step"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lake::{Lake, Location, SessionOptions};
+
+    /// Women of 60 and 70, nobody between; men of 60, 65 and 70.
+    #[tokio::test]
+    async fn a_band_of_nobody_keeps_its_weight_of_the_standard() {
+        let people = "(SELECT column1 AS sex, column2 AS age_from, column3 AS aac24_min, column3 AS aac24_max FROM (VALUES ('F', 60, 1), \
+                      ('F', 60, 0), ('F', 70, 3), ('M', 60, 1), ('M', 65, 1), ('M', 70, 0)), generate_series(1, 10))";
+        let lake = Lake::create_if_absent(Location::in_memory()).await.unwrap();
+        let session = lake.session(SessionOptions::default()).await.unwrap();
+        let sql = standardised(&Asked::of(people, &["sex"]));
+        let count = |wanted: &str| format!("SELECT sex FROM ({sql}) WHERE {wanted}");
+        for wanted in [
+            "sex = 'F' AND n = 30 AND estimate IS NULL AND method LIKE '%has no population'",
+            "sex = 'M' AND n = 30 AND estimate BETWEEN 0.3 AND 0.7",
+        ] {
+            let rows = session.collect(&count(wanted)).await.unwrap();
+            assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2, "{wanted}: both standards");
+        }
+    }
+}
