@@ -36,7 +36,7 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, TryStreamExt, stream};
-use statistics::sql::is_count_state;
+use statistics::sql::is_state;
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ const VALUES: usize = 256;
 /// Groups, and the groups of the first keys alone.
 const GROUPS: usize = 4096;
 
-/// Puts [`FewGroupsExec`] in the place of the first half of a grouped aggregation of count states.
+/// Puts [`FewGroupsExec`] in the place of the first half of a grouped aggregation of states of a fixed size.
 #[derive(Debug)]
 pub struct FewGroups;
 
@@ -93,7 +93,7 @@ fn fits(native: &AggregateExec) -> bool {
         && native.limit_options().is_none()
         && native.dynamic_expressions_produced().is_empty()
         && native.filter_expr().iter().all(Option::is_none)
-        && native.aggr_expr().iter().any(|aggregate| is_count_state(aggregate.fun().name()))
+        && native.aggr_expr().iter().any(|aggregate| is_state(aggregate.fun().name()))
         && native.aggr_expr().iter().all(|aggregate| {
             aggregate.groups_accumulator_supported() && !aggregate.is_distinct() && aggregate.order_bys().is_empty()
         })
@@ -696,6 +696,7 @@ mod tests {
         "SELECT band / 2 AS wide, aac_joint(score, score) j FROM readings WHERE sex GROUP BY wide ORDER BY wide",
         "SELECT day, maker, aac_hist(score) h, aac_joint_outcome(sex, score) o FROM readings GROUP BY day, maker ORDER BY day, maker",
         "SELECT person, aac_hist(score) FROM readings GROUP BY person ORDER BY person",
+        "SELECT site, maker, moments(score / 7.0) m, aac_hist(score) h FROM readings GROUP BY site, maker ORDER BY site, maker",
         "SELECT sex, person, aac_hist(score) FROM readings GROUP BY sex, person ORDER BY sex, person",
         "SELECT CASE WHEN number > 100 THEN 'late' ELSE 'early' END AS half, aac_hist(score) FROM readings GROUP BY half ORDER BY half",
     ];

@@ -203,8 +203,9 @@ fn nist_numacc4() {
     let values =
         std::iter::once(10_000_000.2).chain((0..1000).map(|i| if i % 2 == 0 { 10_000_000.1 } else { 10_000_000.3 }));
     let moments = Moments::of(values);
-    assert!((moments.mean().unwrap() - 10_000_000.2).abs() < 1e-7);
-    assert!((moments.variance().unwrap().sqrt() - 0.1).abs() < 1e-8);
+    // as far as doubles tell these values apart, some 2e-9
+    assert!((moments.mean().unwrap() - 10_000_000.2).abs() < 2e-9);
+    assert!((moments.variance().unwrap().sqrt() - 0.1).abs() < 2e-9);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use statistics::correlation::pearson;
-use statistics::{AacJoint, Confidence, CountState, Pairs};
+use statistics::{AacJoint, Confidence, CountState, Moments, Pairs};
 use std::sync::Arc;
 
 type Row = (Option<i32>, Option<i32>, Option<bool>);
@@ -146,6 +146,10 @@ async fn states_are_the_same_in_any_partitioning_and_equal_to_a_count_by_hand() 
         let sql = "SELECT aac_pearson(aac_joint(reference, model))['estimate'] FROM pairs";
         // Bit by bit.
         assert_eq!(number(&context, sql).await, expected);
+        let tenths = rows().iter().map(|row| row.1.map_or(f64::NAN, |model| f64::from(model) / 10.0)).collect::<Vec<_>>();
+        let batches = query(&context, "SELECT moments(model / 10.0) FROM pairs").await;
+        let words = batches[0].column(0).as_fixed_size_list().value(0);
+        assert_eq!(words.as_primitive::<UInt64Type>().values(), Moments::of(tenths).words());
     }
 }
 
@@ -164,6 +168,19 @@ async fn groups_filters_and_windows_count_the_same_rows() {
                   FROM pairs WINDOW w AS (ORDER BY id ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)";
     let wrong = format!("SELECT count(*) FROM ({moving}) WHERE n <> by_count OR abs(mean - by_avg) > 1e-12");
     assert!(text(&context, &wrong).await.contains("| 0 "));
+    // What is far from the rest leaves nothing behind when it leaves the frame.
+    let moving = "SELECT id, moments_mean(moments(value) OVER w)['estimate'] AS mean, \
+                  moments_mean(moments(value) OVER w)['n'] AS n, count(value) OVER w AS by_count FROM \
+                  (SELECT id, CASE WHEN id % 50 = 7 THEN 1e200 ELSE model / 10.0 END AS value FROM pairs) \
+                  WINDOW w AS (ORDER BY id ROWS BETWEEN 9 PRECEDING AND CURRENT ROW)";
+    let alone = "SELECT a.id, moments_mean(moments(b.model / 10.0))['estimate'] AS mean FROM pairs a \
+                 JOIN pairs b ON b.id BETWEEN a.id - 9 AND a.id GROUP BY a.id";
+    let wrong = format!(
+        "SELECT count(*) FILTER (WHERE n <> by_count), count(*) FILTER (WHERE m.id % 50 NOT BETWEEN 7 AND 16 AND m.mean <> l.mean), \
+         count(*) FROM ({moving}) m JOIN ({alone}) l ON m.id = l.id"
+    );
+    let shown = text(&context, &wrong).await;
+    assert!(shown.lines().nth(3).is_some_and(|row| row.split_whitespace().eq(["|", "0", "|", "0", "|", "400", "|"])), "{shown}");
     // A frame that grows asks again and again for what it has gathered so far.
     let growing = "SELECT id, (describe(model) OVER w)[1]['n'] AS n, count(model) OVER w AS by_count, \
                    (describe(model) OVER w)[1]['estimate'] AS mean, avg(model) OVER w AS by_avg, \

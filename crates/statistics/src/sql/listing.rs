@@ -4,7 +4,7 @@ use super::aliases;
 use super::labelled;
 use super::of_rows;
 use super::of_states;
-use super::state::StateKind;
+use super::state::{MergeStates, StateKind};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
@@ -17,8 +17,8 @@ pub fn table() -> Result<MemTable> {
     let mut rows: Vec<[String; 7]> = Vec::new();
     for kind in StateKind::ALL {
         let (name, arguments) = (kind.name(), kind.arguments().join(", "));
-        let returns = format!("list of {} counts", kind.len());
-        let example = format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model"));
+        let returns = format!("list of {} {}", kind.len(), if kind == StateKind::Moments { "words" } else { "counts" });
+        let example = format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model").replace("value", "days"));
         let usage = format!("{name}({arguments})");
         rows.push([
             name.to_owned(),
@@ -26,10 +26,22 @@ pub fn table() -> Result<MemTable> {
             usage,
             returns,
             kind.formula().to_owned(),
-            "counts".to_owned(),
+            kind.source().to_owned(),
             example,
         ]);
     }
+    rows.push(
+        [
+            MergeStates::NAME,
+            "",
+            "merge_states(state)",
+            "a state as those merged",
+            "the state of all rows together: sums of counts",
+            "counts",
+            "SELECT aac_mean(merge_states(h)) FROM (SELECT outcome, aac_hist(model) AS h FROM pairs GROUP BY outcome)",
+        ]
+        .map(str::to_owned),
+    );
     for f in of_states::FUNCTIONS {
         rows.push([
             f.name.to_owned(),

@@ -1,7 +1,7 @@
 //! The statistics as SQL functions of DataFusion.
 //!
-//! Count states are aggregates (`aac_hist`, `aac_joint`, `aac_joint_outcome`): they work in GROUP BY, in window frames and over any
-//! partitioning, and can be stored and merged. Scalar functions turn a state into `struct{n, estimate, std_error, conf_low,
+//! States are aggregates (`aac_hist`, `aac_joint`, `aac_joint_outcome` of scores, `moments` of any numbers): they work in GROUP BY, in
+//! window frames and over any partitioning, give the same bits whatever that is, and can be stored and merged (`merge_states`). Scalar functions turn a state into `struct{n, estimate, std_error, conf_low,
 //! conf_high, conf_level, method}`. What needs every row (survival, continuous scores) is an aggregate that gathers rows. Answers of
 //! several rows are lists, for `unnest`. Values with a label (groups, participants) are counted by pairs. The table `statistics_functions` lists all, with formula, source and example.
 
@@ -28,8 +28,9 @@ pub const LISTING: &str = "statistics_functions";
 /// A table of that name exists already.
 pub fn register(context: &SessionContext) -> Result<()> {
     for kind in state::StateKind::ALL {
-        context.register_udaf(AggregateUDF::from(state::CountAggregate::new(kind)));
+        context.register_udaf(AggregateUDF::from(state::StateAggregate::new(kind)));
     }
+    context.register_udaf(AggregateUDF::from(state::MergeStates::new()));
     for (place, function) in of_states::FUNCTIONS.iter().enumerate() {
         let known = ScalarUDF::from(scalar::StateFunction::new(place));
         context.register_udf(known.with_aliases(aliases(function.name).iter().copied()));
@@ -57,15 +58,16 @@ fn aliases(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether an aggregate of that name counts into a state of fixed size.
-pub fn is_count_state(name: &str) -> bool {
+/// Whether an aggregate of that name gathers rows into a state of fixed size.
+pub fn is_state(name: &str) -> bool {
     state::StateKind::ALL.iter().any(|kind| kind.name() == name)
 }
 
 /// Whether an aggregate of that name gathers readings into a statistic, so that rows that do not belong together must not meet in it.
 pub fn is_statistic(name: &str) -> bool {
     let is = |known: &str| known == name || aliases(known).contains(&name);
-    is_count_state(name)
+    is_state(name)
+        || name == state::MergeStates::NAME
         || of_rows::FUNCTIONS.iter().any(|f| is(f.name))
         || labelled::FUNCTIONS.iter().any(|f| is(f.name))
 }

@@ -165,7 +165,7 @@ fn weighted(rows: Rows, interval: RateInterval) -> Result<Answer> {
 }
 
 fn smd(rows: Rows) -> Result<Answer> {
-    let mut groups = [Moments::default(); 2];
+    let mut groups = <[Moments; 2]>::default();
     for row in rows.iter() {
         groups[usize::from(truth(row[0])?)].add(row[1]);
     }

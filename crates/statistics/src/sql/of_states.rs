@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::estimate::{Confidence, Estimate, Test};
 use crate::icc::RatingSquares;
 use crate::kappa::{KappaWeights, kappa};
+use crate::moments::Moments;
 use crate::paired::{McNemar, bowker, mcnemar, stuart_maxwell};
 use crate::pairs::Pairs;
 use crate::prevalence::prevalence;
@@ -17,6 +18,7 @@ use crate::progression::smallest_detectable_change;
 use crate::proportion::{Interval, proportion};
 use crate::roc::{Roc, RocPoint};
 use crate::score::Scores;
+use crate::table1::smd_continuous;
 use crate::table::SquareTable;
 use crate::wilcoxon::signed_rank;
 use std::collections::BTreeSet;
@@ -238,6 +240,11 @@ fn share(numbers: &[f64], interval: Interval, confidence: Confidence) -> Result<
     Ok(proportion(numbers[0] as u64, numbers[1] as u64, interval, confidence))
 }
 
+fn summed(state: &[u64], confidence: Confidence, of: fn(&Moments, Confidence) -> Estimate) -> Result<Estimate> {
+    Ok(of(&Moments::from_words(state)?, confidence))
+}
+
+const MOMENTS: &[StateKind] = &[StateKind::Moments];
 const HIST: &[StateKind] = &[StateKind::Hist];
 const JOINT: &[StateKind] = &[StateKind::Joint];
 const OUTCOME: &[StateKind] = &[StateKind::JointOutcome];
@@ -260,6 +267,15 @@ macro_rules! function {
 /// All scalar functions.
 #[rustfmt::skip]
 pub const FUNCTIONS: &[Function] = &[
+    function!("moments_mean", MOMENTS, &[], Apply::Estimate(|s, _, c| summed(s[0], c, Moments::mean_estimate)),
+        "sum x / n of exact sums; Student's interval", "textbook", "SELECT moments_mean(moments(days)) FROM pairs"),
+    function!("moments_sd", MOMENTS, &[], Apply::Estimate(|s, _, c| summed(s[0], c, Moments::sd_estimate)),
+        "sqrt((n sum x^2 - (sum x)^2) / (n (n - 1))) of exact sums; chi-squared interval", "textbook",
+        "SELECT moments_sd(moments(days)) FROM pairs"),
+    function!("moments_smd", &[StateKind::Moments, StateKind::Moments], &[],
+        Apply::Estimate(|s, _, c| Ok(smd_continuous(&Moments::from_words(s[0])?, &Moments::from_words(s[1])?, c))),
+        "(mean of second - mean of first) / sqrt of the mean variance", "Austin 2009",
+        "SELECT moments_smd(moments(days) FILTER (WHERE NOT outcome), moments(days) FILTER (WHERE outcome)) FROM pairs"),
     function!("aac_mean", HIST, &[], Apply::Estimate(|s, _, c| Ok(hist(s)?.moments().mean_estimate(c))),
         "sum x / n; Student's interval", "textbook", "SELECT aac_mean(aac_hist(model)) FROM pairs"),
     function!("aac_sd", HIST, &[], Apply::Estimate(|s, _, c| Ok(hist(s)?.moments().sd_estimate(c))),

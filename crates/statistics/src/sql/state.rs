@@ -1,14 +1,16 @@
-//! Count states as aggregates. A group costs 208 bytes (`aac_hist`), 408 (`aac_joint_outcome`) or 5 KB (`aac_joint`), whatever the number
-//! of its rows; the session's memory limit bounds the groups.
+//! States of a fixed size as aggregates: counts of scores, and exact moments of any numbers. A group costs 208 bytes (`aac_hist`), 408
+//! (`aac_joint_outcome`), 824 (`moments`) or 5 KB (`aac_joint`), whatever the number of its rows; the session's memory limit bounds the
+//! groups. Stored states are merged by [`MergeStates`].
 
 use super::refused;
 use crate::counts::{AacHist, AacJoint, AacJointOutcome, CountState, LEVELS, level, merge_counts, retract_counts};
 use crate::error::{Error, ErrorKind};
+use crate::moments::{self, Moments};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, UInt64Array};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use datafusion::common::{internal_err, plan_err};
+use datafusion::common::{internal_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
@@ -21,16 +23,23 @@ pub enum StateKind {
     Hist,
     Joint,
     JointOutcome,
+    Moments,
 }
 
 impl StateKind {
-    pub const ALL: [StateKind; 3] = [StateKind::Hist, StateKind::Joint, StateKind::JointOutcome];
+    pub const ALL: [StateKind; 4] = [StateKind::Hist, StateKind::Joint, StateKind::JointOutcome, StateKind::Moments];
+
+    /// The kind of a stored state, by its length.
+    pub fn of(stored: &DataType) -> Option<StateKind> {
+        StateKind::ALL.into_iter().find(|kind| kind.data_type() == *stored)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             StateKind::Hist => "aac_hist",
             StateKind::Joint => "aac_joint",
             StateKind::JointOutcome => "aac_joint_outcome",
+            StateKind::Moments => "moments",
         }
     }
 
@@ -39,6 +48,7 @@ impl StateKind {
             StateKind::Hist => &["aac24"],
             StateKind::Joint => &["reference", "model"],
             StateKind::JointOutcome => &["outcome", "aac24"],
+            StateKind::Moments => &["value"],
         }
     }
 
@@ -47,7 +57,12 @@ impl StateKind {
             StateKind::Hist => "counts of scores 0..24, last the rows without a score",
             StateKind::Joint => "25 x 25 counts, reference by row, last the rows that lack a score",
             StateKind::JointOutcome => "counts of scores without, then with the outcome, last the incomplete rows",
+            StateKind::Moments => "rows with and without a value; exact sums of values and of squares",
         }
+    }
+
+    pub fn source(self) -> &'static str {
+        if self == StateKind::Moments { "Kulisch & Miranker 1986" } else { "counts" }
     }
 
     pub fn len(self) -> usize {
@@ -55,7 +70,18 @@ impl StateKind {
             StateKind::Hist => AacHist::LEN,
             StateKind::Joint => AacJoint::LEN,
             StateKind::JointOutcome => AacJointOutcome::LEN,
+            StateKind::Moments => Moments::LEN,
         }
+    }
+
+    /// Adds the rows of another state.
+    fn merge(self, into: &mut [u64], from: &[u64]) -> crate::Result<()> {
+        if self == StateKind::Moments { moments::merge_words(into, from) } else { merge_counts(into, from) }
+    }
+
+    /// Takes the rows of another state away.
+    fn retract(self, into: &mut [u64], from: &[u64]) -> crate::Result<()> {
+        if self == StateKind::Moments { moments::retract_words(into, from) } else { retract_counts(into, from) }
     }
 
     /// List of as many unsigned counts.
@@ -66,6 +92,15 @@ impl StateKind {
     /// Counts of `rows` as an array of states.
     fn array(self, counts: Vec<u64>) -> Result<FixedSizeListArray> {
         Ok(FixedSizeListArray::try_new(item(), self.len() as i32, Arc::new(UInt64Array::from(counts)), None)?)
+    }
+
+    /// What each row adds.
+    fn rows(self, values: &[ArrayRef]) -> Result<StateRows> {
+        if self != StateKind::Moments {
+            return self.slots(values).map(StateRows::Counted);
+        }
+        let column = values[0].as_primitive::<Float64Type>();
+        Ok(StateRows::Summed(column.iter().map(|value| value.unwrap_or(f64::NAN)).collect()))
     }
 
     /// Where each row is counted.
@@ -82,6 +117,37 @@ impl StateKind {
             StateKind::Hist => Ok(scores(&values[0])?.into_iter().map(u16::from).collect()),
             StateKind::Joint => Ok(pair(scores(&values[0])?, LEVELS as u8, scores(&values[1])?)),
             StateKind::JointOutcome => Ok(pair(outcomes(&values[0])?, OUTCOMES, scores(&values[1])?)),
+            StateKind::Moments => internal_err!("moments have no counts"),
+        }
+    }
+}
+
+/// The rows of a batch, as they enter a state.
+enum StateRows {
+    /// Which count of each.
+    Counted(Vec<u16>),
+    /// The value of each, not finite where it is missing.
+    Summed(Vec<f64>),
+}
+
+impl StateRows {
+    /// Adds all to one state.
+    fn add_to(&self, state: &mut [u64]) {
+        match self {
+            StateRows::Counted(slots) => count(state, slots),
+            StateRows::Summed(values) => values.iter().for_each(|value| moments::add_value(state, *value, 1)),
+        }
+    }
+
+    /// Adds each to the state of its own group, `width` words wide.
+    fn add_to_groups(&self, states: &mut [u64], width: usize, groups: impl Iterator<Item = usize>) {
+        match self {
+            StateRows::Counted(slots) => {
+                groups.zip(slots).for_each(|(group, slot)| states[group * width + usize::from(*slot)] += 1);
+            }
+            StateRows::Summed(values) => groups.zip(values).for_each(|(group, value)| {
+                moments::add_value(&mut states[group * width..(group + 1) * width], *value, 1);
+            }),
         }
     }
 }
@@ -181,20 +247,20 @@ pub fn states(column: &ArrayRef) -> impl Iterator<Item = Option<&[u64]>> {
     })
 }
 
-/// `aac_hist`, `aac_joint` or `aac_joint_outcome`.
+/// `aac_hist`, `aac_joint`, `aac_joint_outcome` or `moments`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct CountAggregate {
+pub struct StateAggregate {
     kind: StateKind,
     signature: Signature,
 }
 
-impl CountAggregate {
-    pub fn new(kind: StateKind) -> CountAggregate {
-        CountAggregate { kind, signature: Signature::user_defined(Volatility::Immutable) }
+impl StateAggregate {
+    pub fn new(kind: StateKind) -> StateAggregate {
+        StateAggregate { kind, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
-impl AggregateUDFImpl for CountAggregate {
+impl AggregateUDFImpl for StateAggregate {
     fn name(&self) -> &str {
         self.kind.name()
     }
@@ -203,14 +269,21 @@ impl AggregateUDFImpl for CountAggregate {
         &self.signature
     }
 
-    /// Whole numbers only: a cast would cut 3.7 to 3 unseen.
+    /// Scores are whole numbers only: a cast would cut 3.7 to 3 unseen.
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let wanted = self.kind.arguments();
+        if self.kind == StateKind::Moments {
+            let number = |t: &DataType| t.is_numeric() || matches!(t, DataType::Null | DataType::Boolean);
+            if types.len() != wanted.len() || !types.iter().all(number) {
+                return plan_err!("moments(value) is wanted, of numbers or booleans");
+            }
+            return Ok(vec![DataType::Float64]);
+        }
         let whole = |t: &DataType| t.is_integer() || matches!(t, DataType::Null | DataType::Boolean);
         if types.len() != wanted.len() || !types.iter().all(whole) {
             let name = self.kind.name();
             return plan_err!(
-                "{name}({}) counts whole numbers; for continuous scores use agreement_scores",
+                "{name}({}) counts whole numbers; for continuous scores use moments, describe or agreement_scores",
                 wanted.join(", ")
             );
         }
@@ -238,7 +311,7 @@ impl AggregateUDFImpl for CountAggregate {
     }
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneState { kind: self.kind, counts: vec![0; self.kind.len()] }))
+        Ok(Box::new(OneState::empty(self.kind)))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
@@ -258,6 +331,10 @@ struct OneState {
 }
 
 impl OneState {
+    fn empty(kind: StateKind) -> OneState {
+        OneState { kind, counts: vec![0; kind.len()] }
+    }
+
     fn scalar(&self) -> Result<ScalarValue> {
         Ok(ScalarValue::FixedSizeList(Arc::new(self.kind.array(self.counts.clone())?)))
     }
@@ -265,14 +342,14 @@ impl OneState {
 
 impl Accumulator for OneState {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        count(&mut self.counts, &self.kind.slots(values)?);
+        self.kind.rows(values)?.add_to(&mut self.counts);
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let mut leaving = vec![0; self.counts.len()];
-        count(&mut leaving, &self.kind.slots(values)?);
-        retract_counts(&mut self.counts, &leaving).map_err(refused)
+        self.kind.rows(values)?.add_to(&mut leaving);
+        self.kind.retract(&mut self.counts, &leaving).map_err(refused)
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -280,7 +357,8 @@ impl Accumulator for OneState {
     }
 
     fn merge_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        states(&columns[0]).flatten().try_for_each(|counts| merge_counts(&mut self.counts, counts)).map_err(refused)
+        let mut merged = states(&columns[0]).flatten();
+        merged.try_for_each(|state| self.kind.merge(&mut self.counts, state)).map_err(refused)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -293,6 +371,97 @@ impl Accumulator for OneState {
 
     fn size(&self) -> usize {
         size_of_val(self) + self.counts.capacity() * size_of::<u64>()
+    }
+}
+
+/// `merge_states`: the state of all rows that stored states were made of.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct MergeStates {
+    signature: Signature,
+}
+
+impl MergeStates {
+    pub const NAME: &str = "merge_states";
+
+    pub fn new() -> MergeStates {
+        MergeStates { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn kind(state: &DataType) -> Result<StateKind> {
+        let names = || StateKind::ALL.map(StateKind::name).join(", ");
+        let wanted = || plan_datafusion_err!("{}(state) is wanted, a state of {}", MergeStates::NAME, names());
+        StateKind::of(state).ok_or_else(wanted)
+    }
+}
+
+impl AggregateUDFImpl for MergeStates {
+    fn name(&self) -> &str {
+        MergeStates::NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let [state] = types else { return plan_err!("{}(state) is wanted", MergeStates::NAME) };
+        Ok(vec![MergeStates::kind(state)?.data_type()])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types[0].clone())
+    }
+
+    fn is_nullable(&self) -> bool {
+        false
+    }
+
+    fn default_value(&self, state: &DataType) -> Result<ScalarValue> {
+        OneState::empty(MergeStates::kind(state)?).scalar()
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let name = datafusion::logical_expr::utils::format_state_name(args.name, "counts");
+        Ok(vec![Arc::new(Field::new(name, args.return_field.data_type().clone(), true))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Merging(OneState::empty(MergeStates::kind(args.return_field.data_type())?))))
+    }
+}
+
+/// A state whose rows are states. NULL is none.
+#[derive(Debug)]
+struct Merging(OneState);
+
+impl Accumulator for Merging {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.merge_batch(values)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let OneState { kind, counts } = &mut self.0;
+        states(&values[0]).flatten().try_for_each(|state| kind.retract(counts, state)).map_err(refused)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        self.0.merge_batch(columns)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.0.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.0.scalar()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
     }
 }
 
@@ -326,12 +495,11 @@ impl GroupsAccumulator for GroupStates {
     ) -> Result<()> {
         self.grow(total);
         let width = self.kind.len();
-        let (values, rows) = passing(values, filter)?;
-        let slots = self.kind.slots(&values)?;
-        let mut add = |group: usize, slot: u16| self.counts[group * width + usize::from(slot)] += 1;
-        match rows {
-            None => groups.iter().zip(slots).for_each(|(group, slot)| add(*group, slot)),
-            Some(rows) => rows.iter().zip(slots).for_each(|(row, slot)| add(groups[*row], slot)),
+        let (values, kept) = passing(values, filter)?;
+        let rows = self.kind.rows(&values)?;
+        match kept {
+            None => rows.add_to_groups(&mut self.counts, width, groups.iter().copied()),
+            Some(kept) => rows.add_to_groups(&mut self.counts, width, kept.iter().map(|row| groups[*row])),
         }
         Ok(())
     }
@@ -341,7 +509,7 @@ impl GroupsAccumulator for GroupStates {
         let width = self.kind.len();
         for (group, counts) in groups.iter().zip(states(&values[0])) {
             let own = &mut self.counts[group * width..(group + 1) * width];
-            counts.map_or(Ok(()), |counts| merge_counts(own, counts)).map_err(refused)?;
+            counts.map_or(Ok(()), |counts| self.kind.merge(own, counts)).map_err(refused)?;
         }
         Ok(())
     }
@@ -364,10 +532,11 @@ impl GroupsAccumulator for GroupStates {
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
         let width = self.kind.len();
         let mut counts = vec![0; values.first().map_or(0, |v| v.len()) * width];
-        let (values, rows) = passing(values, filter)?;
-        for (place, slot) in self.kind.slots(&values)?.into_iter().enumerate() {
-            let row = rows.as_ref().map_or(place, |rows| rows[place]);
-            counts[row * width + usize::from(slot)] = 1;
+        let (values, kept) = passing(values, filter)?;
+        let rows = self.kind.rows(&values)?;
+        match kept {
+            None => rows.add_to_groups(&mut counts, width, 0..),
+            Some(kept) => rows.add_to_groups(&mut counts, width, kept.into_iter()),
         }
         Ok(vec![Arc::new(self.kind.array(counts)?)])
     }
