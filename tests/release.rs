@@ -170,6 +170,24 @@ fn the_aggregate_role_gets_numbers_of_groups_and_nothing_else() {
     let hidden: Vec<&str> = prevalence.lines().filter(|line| line.ends_with(",true")).collect();
     assert!(hidden.iter().all(|line| line.ends_with(",,,,,,,true")), "what is suppressed has no numbers: {hidden:?}");
     assert!(run_stats(stats("cox", &["--event", "died"]), 2).1.contains("--role rows"));
+    for (name, more) in [
+        ("score", &["--by", "participant_id"][..]),
+        ("score", &["--by", "sop_id"]),
+        ("prevalence", &["--by", "sex,sex"]),
+        ("prevalence", &["--by", "sex'); SELECT * FROM readings --"]),
+        ("prevalence", &["--visit", "first"]),
+        ("standardised", &["--standard", "/etc/passwd"]),
+        ("agreement", &["--human", "/etc/passwd"]),
+        ("table1", &["--of", "participant_id"]),
+        ("transitions", &[]),
+        ("clustered", &[]),
+        ("roc", &["--event", "died"]),
+        ("survival", &["--event", "died", "--time", "t"]),
+        ("drift", &["--split", "2020-01-01"]),
+    ] {
+        let (told, said) = run_stats(stats(name, more), 2);
+        assert!(told.is_empty() && !said.contains("root:"), "{name} {more:?}: {told}{said}");
+    }
     let chosen = folder.path().join("chosen.csv");
     std::fs::write(&chosen, query(lake(), "SELECT participant_id FROM latest_by_image_date LIMIT 12")).unwrap();
     let (_, message) = run_stats(stats("score", &["--with", text(&chosen)]), 2);

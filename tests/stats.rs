@@ -91,6 +91,14 @@ fn the_cohort_is_counted_compared_and_followed() {
     }
     let scored = ["--with", text(&readers), "--score", "score"];
     answer(&[of("classes"), scored.to_vec()].concat());
+    let (wilson, exact) = (
+        answer(&[of("classes"), scored.to_vec()].concat()),
+        answer(&[of("classes"), scored.to_vec(), vec!["--exact"]].concat()),
+    );
+    let low = |rows: &[BTreeMap<String, String>]| find(rows, "statistic", "accuracy")["conf_low"].clone();
+    assert_eq!(wilson.len(), exact.len());
+    assert_ne!(low(&wilson), low(&exact));
+    assert!(find(&exact, "statistic", "accuracy")["method"].contains("clopper-pearson"), "{exact:?}");
     let limits = answer(&[of("bland-altman"), scored.to_vec()].concat());
     assert_eq!((limits.len(), find(&limits, "statistic", "upper_limit")["estimate"].parse::<f64>().unwrap()), (4, 1.0));
     // All differences are 1: of n equal ranks all are positive.
@@ -109,7 +117,31 @@ fn the_cohort_is_counted_compared_and_followed() {
     assert!((clustered - mean).abs() <= 1e-9, "one visit each: {clustered} and {mean}");
     let drift = answer(&[of("drift"), vec!["--split", "1900-01-01"]].concat());
     assert_eq!(find(&drift, "statistic", "psi")["estimate"], "null", "there is no earlier period");
-    assert_eq!(answer(&of("progression")).len(), 3);
+    let progression = answer(&of("progression"));
+    assert_eq!((progression.len(), &find(&progression, "statistic", "scanner_changed")["n"]), (4, &"0".to_owned()));
+    assert!(answer(&of("transitions")).is_empty(), "one visit each");
+
+    // A standard of the user's own: with all its weight on one band, the prevalence in that band
+    let standard = at("standard.csv");
+    std::fs::write(&standard, "age_from,weight\n60,1\n65,1e-12\n").unwrap();
+    let own = answer(&[of("standardised"), vec!["--standard", text(&standard)]].concat());
+    let in_band = "FROM latest_by_image_date WHERE aac24_total IS NOT NULL AND age_years BETWEEN 60 AND 64";
+    let share = count(&lake, &format!("SELECT avg(CAST(aac24_total >= 1 AS INT)) {in_band}"));
+    let own = find(&own, "statistic", "own standard");
+    if own["estimate"] == "null" {
+        assert!(own["method"].contains("refused: "), "{own:?}");
+    } else {
+        assert!((own["estimate"].parse::<f64>().unwrap() - share.parse::<f64>().unwrap()).abs() < 1e-9, "{own:?}");
+    }
+    for (content, reason) in [
+        ("age_from,weight\n60,1\n63,2\n", "line 3: \"63\""),
+        ("age_from,weight\n60,many\n", "line 2: \"many\" is no weight"),
+        ("age,weight\n60,1\n", "there is no column age_from"),
+        ("age_from,weight\n60,1\n50,1\n", "ascending ages"),
+    ] {
+        std::fs::write(&standard, content).unwrap();
+        refused(&[of("standardised"), vec!["--standard", text(&standard)]].concat(), reason);
+    }
 
     // The outcomes of the simulated cohort, by the study's key
     let outcomes = at("outcomes.csv");
@@ -135,6 +167,26 @@ fn the_cohort_is_counted_compared_and_followed() {
     assert!((roc.windows(2).map(area).sum::<f64>() - auc).abs() < 1e-9);
     let c = answer(&[of("cindex"), with.to_vec()].concat())[0]["estimate"].parse::<f64>().unwrap();
     assert!((0.0..=1.0).contains(&c));
+    // Days until the end of observation, as days and as a date: the same follow-up.
+    let dated = at("dated.csv");
+    let days = "100 * row_number() OVER (ORDER BY participant_id)";
+    let rows = query(
+        &lake,
+        &format!(
+            "SELECT participant_id, CAST(row_number() OVER (ORDER BY participant_id) % 2 = 0 AS INT) AS died, {days} AS days,
+             CAST(CAST(CAST(image_date AS INT) + {days} AS INT) AS DATE) AS last_seen FROM latest_by_image_date
+             WHERE image_date IS NOT NULL"
+        ),
+    );
+    std::fs::write(&dated, rows).unwrap();
+    for name in ["survival", "logrank", "cindex"] {
+        let by = |column: &'static str, value: &'static str| {
+            answer(&[of(name), vec!["--with", text(&dated), "--event", "died", column, value]].concat())
+        };
+        let until = by("--until", "last_seen");
+        assert!(!until.is_empty());
+        assert_eq!(until, by("--time", "days"), "{name}");
+    }
     let linked = answer(&[of("flow"), vec!["--with", text(&outcomes)]].concat());
     assert_eq!(find(&linked, "step", "participants analysed")["n"], analysed);
 

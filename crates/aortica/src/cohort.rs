@@ -26,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 2 << 30;
 /// Rows of a table that is held in memory: some 300 MB. Larger ones stay views and are read again for each question.
 const HELD_ROWS_MAX: i64 = 2_000_000;
 /// Columns of the tables that a report asks for, beside those that its options name.
-const HELD_COLUMNS: [&str; 30] = [
+const HELD_COLUMNS: [&str; 32] = [
     "participant_id",
     "item_id",
     "sop_id",
@@ -52,7 +52,9 @@ const HELD_COLUMNS: [&str; 30] = [
     "first_total",
     "last_total",
     "days",
+    "first_cat",
     "first_cat_label",
+    "last_cat",
     "last_cat_label",
     "scanner_changed",
     "reader",
@@ -203,7 +205,8 @@ impl Cohort {
         let repeats = "
             SELECT l.* EXCLUDE (place), f.aac24_total AS first_total, l.aac24_total AS last_total,
                 CAST(l.image_date AS INT) - CAST(f.image_date AS INT) AS days,
-                f.aac24_cat_label AS first_cat_label, l.aac24_cat_label AS last_cat_label,
+                f.aac24_cat AS first_cat, f.aac24_cat_label AS first_cat_label,
+                l.aac24_cat AS last_cat, l.aac24_cat_label AS last_cat_label,
                 f.scanner_model IS DISTINCT FROM l.scanner_model AS scanner_changed
             FROM (SELECT *, row_number() OVER (PARTITION BY participant_id ORDER BY image_date, image_id, item_id) AS place
                 FROM visits WHERE aac24_total IS NOT NULL AND image_date IS NOT NULL) f

@@ -138,7 +138,7 @@ pub fn prevalence(asked: &Asked) -> String {
         .collect();
     let expected = format!(
         "SELECT {} AS place, '{EXPECTED}' AS statistic, {by}{} FROM
-         (SELECT {by}describe(aac24_p_above_0)[1] AS e FROM {table}{}) WHERE e['n'] > 0",
+         (SELECT {by}moments_mean(moments(aac24_p_above_0)) AS e FROM {table}{}) WHERE e['n'] > 0",
         3 * parts.len(),
         Asked::columns(&ESTIMATE),
         asked.group_by()
@@ -148,8 +148,9 @@ pub fn prevalence(asked: &Asked) -> String {
 }
 
 /// Prevalence of any calcification, directly standardised by five-year age bands, of the decided participants. A band between the youngest
-/// and the oldest that holds nobody is there with nobody, so that its weight is not given to the one below it.
-pub fn standardised(asked: &Asked) -> String {
+/// and the oldest that holds nobody is there with nobody, so that its weight is not given to the one below it. By the user's own
+/// `standard` where there is one, whose bands are made of those of five years.
+pub fn standardised(asked: &Asked, standard: Option<&[(u32, f64)]>) -> String {
     let (by, table) = (&asked.by, &asked.table);
     let decided = format!("{table} WHERE (aac24_min >= 1 OR aac24_max < 1) AND age_from IS NOT NULL");
     let bands = format!(
@@ -159,6 +160,18 @@ pub fn standardised(asked: &Asked) -> String {
              0 AS events, 0 AS persons FROM {decided}{}) GROUP BY {by}age_from",
         asked.group_by()
     );
+    if let Some(standard) = standard {
+        let ends = standard.iter().skip(1).map(|(from, _)| from.to_string()).chain(std::iter::once("NULL".to_owned()));
+        let rows = standard.iter().zip(ends).map(|((from, weight), end)| format!("({from}, {end}, {weight})"));
+        let weighted = format!(
+            "SELECT {by}s.column3 AS weight, sum(events) AS events, sum(persons) AS persons FROM ({bands}) b
+             JOIN (VALUES {}) s ON b.age_from >= s.column1 AND (s.column2 IS NULL OR b.age_from < s.column2)
+             GROUP BY {by}s.column1, s.column3",
+            rows.collect::<Vec<_>>().join(", ")
+        );
+        let weighted = Asked { table: format!("({weighted})"), ..asked.clone() };
+        return weighted.estimates(&[named("own standard", "standardise_prevalence(weight, events, persons)")]);
+    }
     let bands = Asked { table: format!("({bands})"), ..asked.clone() };
     let of = |name: &str| named(name, format!("{name}(age_from, events, persons)"));
     bands.estimates(&[of("standardise_esp2013"), of("standardise_who2000")])
@@ -188,8 +201,10 @@ pub fn bland_altman_points(asked: &Asked, reference: &str) -> String {
     format!("SELECT * FROM ({}) ORDER BY {}mean, difference", asked.list(&call, &["mean", "difference", "n"]), asked.by)
 }
 
-pub fn classes(asked: &Asked, reference: &str) -> String {
-    let call = format!("aac_classes({}, {})", joint(reference), two_cuts());
+/// Intervals by Wilson, or `exact` ones by Clopper and Pearson.
+pub fn classes(asked: &Asked, reference: &str, exact: bool) -> String {
+    let function = if exact { "aac_classes_exact" } else { "aac_classes" };
+    let call = format!("{function}({}, {})", joint(reference), two_cuts());
     asked.list(&call, &with_name("statistic", &ESTIMATE))
 }
 
@@ -288,17 +303,16 @@ pub fn table1(table: &str, variables: &[Variable], group: Option<&str>) -> Strin
     )
 }
 
-/// Change of participants with repeat visits; beyond `detectable` points where that is known.
+/// Change of participants with repeat visits; beyond `detectable` points where that is known; last the share whose scanner model changed,
+/// which may feign a change.
 pub fn progression(asked: &Asked, detectable: Option<f64>) -> String {
     let of = |call: &str| asked.list(call, &with_name("statistic", &ESTIMATE));
-    let change = of("progression(first_total, last_total, days)");
-    match detectable {
-        None => change,
-        Some(limit) => format!(
-            "SELECT * FROM ({change}) UNION ALL SELECT * FROM ({})",
-            of(&format!("progression_beyond(first_total, last_total, days, {limit})"))
-        ),
-    }
+    let beyond = detectable.map(|limit| of(&format!("progression_beyond(first_total, last_total, days, {limit})")));
+    let scanner = named("scanner_changed", "wilson(count(*) FILTER (WHERE scanner_changed), count(*))");
+    let parts = std::iter::once(of("progression(first_total, last_total, days)"))
+        .chain(beyond)
+        .chain(std::iter::once(asked.estimates(&[scanner])));
+    parts.map(|part| format!("SELECT * FROM ({part})")).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// First and last score of the participants with repeat visits, how many of each.
@@ -308,11 +322,17 @@ pub fn first_and_last() -> String {
         .to_owned()
 }
 
-/// Categories at the first and the last visit.
-pub fn transitions() -> String {
-    "SELECT first_cat_label, last_cat_label, count(*) AS n FROM repeat_visits GROUP BY first_cat_label, last_cat_label
-     ORDER BY first_cat_label, last_cat_label"
-        .to_owned()
+/// Categories at the first and the last visit: how many of each pair, and which share of those who began in the first that is (n).
+pub fn transitions(asked: &Asked) -> String {
+    let (by, table) = (&asked.by, &asked.table);
+    format!(
+        "SELECT {by}first_cat_label, last_cat_label, count, {} FROM (
+             SELECT *, wilson(count, sum(count) OVER (PARTITION BY {by}first_cat_label)) AS e FROM (
+                 SELECT {by}first_cat, first_cat_label, last_cat, last_cat_label, count(*) AS count FROM {table}
+                 GROUP BY {by}first_cat, first_cat_label, last_cat, last_cat_label))
+         ORDER BY {by}first_cat, last_cat",
+        Asked::columns(&ESTIMATE)
+    )
 }
 
 /// Trend over the ordered values of a column: of each prevalence, and of the score.
@@ -380,7 +400,7 @@ mod tests {
                       ('F', 60, 0), ('F', 70, 3), ('M', 60, 1), ('M', 65, 1), ('M', 70, 0)), generate_series(1, 10))";
         let lake = Lake::create_if_absent(Location::in_memory()).await.unwrap();
         let session = lake.session(SessionOptions::default()).await.unwrap();
-        let sql = standardised(&Asked::of(people, &["sex"]));
+        let sql = standardised(&Asked::of(people, &["sex"]), None);
         let count = |wanted: &str| format!("SELECT sex FROM ({sql}) WHERE {wanted}");
         for wanted in [
             "sex = 'F' AND n = 30 AND estimate IS NULL AND method LIKE '%has no population'",
@@ -388,6 +408,15 @@ mod tests {
         ] {
             let rows = session.collect(&count(wanted)).await.unwrap();
             assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2, "{wanted}: both standards");
+        }
+        // A standard of ten years: of the women 10 of 20 from 60 on and 10 of 10 from 70 on; of the men 20 of 20 and 0 of 10.
+        let sql = standardised(&Asked::of(people, &["sex"]), Some(&[(50, 5.0), (60, 3.0), (70, 1.0)]));
+        for (sex, expected) in [("F", (3.0 * 0.5 + 1.0) / 4.0), ("M", 3.0 / 4.0)] {
+            let close = format!(
+                "SELECT sex FROM ({sql}) WHERE sex = '{sex}' AND n = 30 AND abs(estimate - {expected}) < 1e-12"
+            );
+            let rows = session.collect(&close).await.unwrap();
+            assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1, "{close}");
         }
     }
 }

@@ -690,7 +690,7 @@ mod tests {
         pretty_format_batches(&context.sql(sql).await.unwrap().collect().await.unwrap()).unwrap().to_string()
     }
 
-    const QUESTIONS: [&str; 7] = [
+    const QUESTIONS: [&str; 8] = [
         "SELECT site, aac_hist(score) FROM readings GROUP BY site ORDER BY site",
         "SELECT site, maker, band, sex, aac_hist(score) h, count(*), avg(score) FROM readings GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         "SELECT band / 2 AS wide, aac_joint(score, score) j FROM readings WHERE sex GROUP BY wide ORDER BY wide",

@@ -17,6 +17,7 @@ pub mod distributions;
 pub mod drift;
 pub mod error;
 pub mod estimate;
+pub mod flow;
 pub mod icc;
 pub mod kappa;
 pub mod moments;

@@ -239,7 +239,8 @@ mod tests {
     fn units(value: f64) -> BigInt {
         let bits = value.abs().to_bits();
         let (fraction, exponent) = (bits & ((1 << 52) - 1), bits >> 52);
-        let size = if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (exponent - 1) };
+        let size =
+            if exponent == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (exponent - 1) };
         if value < 0.0 { -size } else { size }
     }
 

@@ -14,11 +14,12 @@ use statistics::proportion::{Interval, proportion};
 use statistics::roc::{Roc, TwoScores, auc_difference};
 use statistics::score::Scores;
 use statistics::segmentation::{Grid, Overlap, surface_distance};
+use statistics::standardise::{RateInterval, Stratum, standardise};
 use statistics::survival::{FollowUp, SurvivalInterval, kaplan_meier, log_rank};
 use statistics::table1::smd_categories;
-use statistics::trend::{TrendGroup, cochran_armitage};
+use statistics::trend::{TrendGroup, cochran_armitage, jonckheere_terpstra};
 use statistics::wilcoxon::signed_rank;
-use statistics::{AacJoint, Confidence, CountState, Estimate, Pairs, SquareTable};
+use statistics::{AacJoint, Confidence, CountState, Estimate, Moments, Pairs, SquareTable};
 
 /// The cases of one statistic.
 fn cases(name: &str) -> Vec<Value> {
@@ -294,5 +295,70 @@ fn standardised_differences() {
     for case in cases("smd") {
         let ours = smd_categories(&counts(&case["a"]), &counts(&case["b"]), ci()).unwrap();
         same(ours.estimate, &case["smd"], "smd");
+    }
+}
+
+#[test]
+fn direct_standardisation() {
+    for case in cases("standardised") {
+        let strata: Vec<Stratum> = numbers(&case["weights"])
+            .into_iter()
+            .zip(counts(&case["events"]))
+            .zip(numbers(&case["persons"]))
+            .map(|((weight, events), population)| Stratum { weight, events, population })
+            .collect();
+        for (interval, name) in [
+            (RateInterval::FayFeuer, "fay_feuer"),
+            (RateInterval::DobsonByar, "dobson_byar"),
+            (RateInterval::Binomial, "binomial"),
+        ] {
+            same_interval(&standardise(&strata, interval, ci()).unwrap(), &case[name], name);
+        }
+    }
+}
+
+#[test]
+fn ordered_groups() {
+    for case in cases("jonckheere") {
+        let groups: Vec<Vec<u64>> = case["groups"].as_array().unwrap().iter().map(counts).collect();
+        let levels = groups.iter().flatten().max().map_or(0, |most| *most as usize + 1);
+        let counted = |group: &Vec<u64>| {
+            let mut by_level = vec![0; levels];
+            group.iter().for_each(|value| by_level[*value as usize] += 1);
+            by_level
+        };
+        let ours = jonckheere_terpstra(&groups.iter().map(counted).collect::<Vec<_>>()).unwrap();
+        same(ours.statistic, &case["z"], "jonckheere-terpstra");
+        same(ours.p_value, &case["p"], "jonckheere-terpstra p");
+    }
+}
+
+#[test]
+fn limits_of_agreement() {
+    for case in cases("limits") {
+        let pairs = Pairs::of(numbers(&case["reference"]).into_iter().zip(numbers(&case["model"])));
+        let limits = bland_altman(&pairs, ci());
+        same_interval(&limits.lower_limit, &case["lower"], "lower limit");
+        same_interval(&limits.upper_limit, &case["upper"], "upper limit");
+    }
+}
+
+#[test]
+fn median_survival() {
+    for case in cases("median_survival") {
+        let rows = numbers(&case["time"]).into_iter().zip(truths(&case["event"]));
+        let rows: Vec<FollowUp> = rows.map(|(time, event)| FollowUp { time, event }).collect();
+        let ours = kaplan_meier(&rows, SurvivalInterval::LogLog, ci()).unwrap().median();
+        same_interval(&ours, &case["median"], "median survival");
+    }
+}
+
+#[test]
+fn moments_without_rounding() {
+    for case in cases("moments") {
+        let moments = Moments::of(numbers(&case["values"]));
+        // The nearest doubles: each is rounded once.
+        assert_eq!(moments.mean(), case["mean"].as_f64());
+        assert_eq!(moments.variance(), case["variance"].as_f64());
     }
 }

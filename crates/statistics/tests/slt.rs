@@ -107,6 +107,10 @@ async fn every_function_is_asked_with_nulls_with_nothing_and_with_rows() {
         names.extend(name.iter().chain(also).flatten().flat_map(|names| names.split(", ")).map(str::to_owned));
     }
     for name in names.iter().filter(|name| !name.is_empty()) {
-        assert!(text.contains(&format!("{name}(")), "no file asks {name}");
+        let call = format!("{name}(");
+        let asked = text
+            .match_indices(&call)
+            .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'));
+        assert!(asked, "no file asks {name}");
     }
 }

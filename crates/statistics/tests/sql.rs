@@ -26,7 +26,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// `pairs(id, reference, model, outcome, days)`, `follow_up`, `bands` and `nothing`, in `partitions` parts.
-fn session(partitions: usize) -> SessionContext {
+async fn session(partitions: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(32);
     let context = SessionContext::new_with_config(config);
     statistics::sql::register(&context).unwrap();
@@ -78,6 +78,30 @@ fn session(partitions: usize) -> SessionContext {
             ("persons", vec![230_061.0, 329_449.0, 114_920.0, 39_487.0, 14_208.0, 3_052.0]),
         ],
     );
+    // Of each table one row, rows without a value, and rows with numbers that are none or endless where they can be.
+    let of_each: [(&str, &[&str], &[&str]); 3] = [
+        ("pairs", &["id", "reference", "model", "outcome", "days"], &["days"]),
+        ("follow_up", &["days", "event", "sex", "age"], &["days", "age"]),
+        ("bands", &["age_from", "weight", "events", "persons"], &["persons"]),
+    ];
+    for (table, columns, floats) in of_each {
+        let column = |name: &&str, numbers: bool| match (numbers, floats.contains(name)) {
+            (true, true) => format!(
+                "CASE WHEN row_number() OVER () % 3 = 0 THEN 'NaN'::DOUBLE WHEN row_number() OVER () % 3 = 1 THEN 'inf'::DOUBLE ELSE {name} END AS {name}"
+            ),
+            (true, false) => (*name).to_owned(),
+            (false, _) => format!("nullif({name}, {name}) AS {name}"),
+        };
+        let select = |numbers: bool| columns.iter().map(|name| column(name, numbers)).collect::<Vec<_>>().join(", ");
+        for (kind, sql) in [
+            ("one", format!("SELECT * FROM {table} WHERE {} IS NOT NULL LIMIT 1", columns[1])),
+            ("missing", format!("SELECT {} FROM {table}", select(false))),
+            ("endless", format!("SELECT {} FROM {table}", select(true))),
+        ] {
+            let view = context.sql(&sql).await.unwrap().into_view();
+            context.register_table(format!("{table}_{kind}"), view).unwrap();
+        }
+    }
     context
 }
 
@@ -106,7 +130,7 @@ async fn refusal(context: &SessionContext, sql: &str) -> String {
 
 #[tokio::test]
 async fn every_function_is_listed_and_its_example_answers() {
-    let context = session(2);
+    let context = session(2).await;
     let unsourced = "SELECT name FROM statistics_functions WHERE length(trim(formula)) < 3 OR length(trim(source)) < 3";
     assert_eq!(query(&context, unsourced).await.iter().map(|batch| batch.num_rows()).sum::<usize>(), 0);
     let listed = query(&context, "SELECT name, example FROM statistics_functions").await;
@@ -123,6 +147,22 @@ async fn every_function_is_listed_and_its_example_answers() {
                 example.replace("FROM pairs", "FROM nothing").replace("FROM follow_up", "FROM follow_up WHERE false");
             let shown = text(&context, &empty.replace("FROM bands", "FROM bands WHERE false")).await;
             assert!(!shown.contains("NaN"), "{empty}\n{shown}");
+            // One row, rows without any value, and numbers that are none or endless: an answer or a reason, never NaN.
+            for tables in ["_one", "_missing", "_endless"] {
+                let asked = ["pairs", "follow_up", "bands"].iter().fold(example.to_owned(), |sql, table| {
+                    sql.replace(&format!("FROM {table}"), &format!("FROM {table}{tables}"))
+                });
+                match context.sql(&asked).await.unwrap().collect().await {
+                    Ok(batches) => {
+                        let shown = pretty_format_batches(&batches).unwrap().to_string();
+                        assert!(!shown.contains("NaN") && !shown.contains(" inf"), "{asked}\n{shown}");
+                    }
+                    Err(error) => {
+                        let said = error.to_string();
+                        assert!(tables == "_endless" && !said.contains("panic"), "{asked}: {said}");
+                    }
+                }
+            }
         }
     }
     let state = context.state();
@@ -138,7 +178,7 @@ async fn states_are_the_same_in_any_partitioning_and_equal_to_a_count_by_hand() 
         joint.add(reference.map(i64::from), model.map(i64::from)).unwrap();
     }
     for partitions in [1, 3, 8] {
-        let context = session(partitions);
+        let context = session(partitions).await;
         let batches = query(&context, "SELECT aac_joint(reference, model) FROM pairs").await;
         let list = batches[0].column(0).as_fixed_size_list();
         assert_eq!(list.value(0).as_primitive::<UInt64Type>().values(), joint.counts());
@@ -146,7 +186,8 @@ async fn states_are_the_same_in_any_partitioning_and_equal_to_a_count_by_hand() 
         let sql = "SELECT aac_pearson(aac_joint(reference, model))['estimate'] FROM pairs";
         // Bit by bit.
         assert_eq!(number(&context, sql).await, expected);
-        let tenths = rows().iter().map(|row| row.1.map_or(f64::NAN, |model| f64::from(model) / 10.0)).collect::<Vec<_>>();
+        let tenths =
+            rows().iter().map(|row| row.1.map_or(f64::NAN, |model| f64::from(model) / 10.0)).collect::<Vec<_>>();
         let batches = query(&context, "SELECT moments(model / 10.0) FROM pairs").await;
         let words = batches[0].column(0).as_fixed_size_list().value(0);
         assert_eq!(words.as_primitive::<UInt64Type>().values(), Moments::of(tenths).words());
@@ -155,7 +196,7 @@ async fn states_are_the_same_in_any_partitioning_and_equal_to_a_count_by_hand() 
 
 #[tokio::test]
 async fn groups_filters_and_windows_count_the_same_rows() {
-    let context = session(4);
+    let context = session(4).await;
     let grouped = "SELECT id % 6 AS site, aac_prevalence(aac_hist(model), 6)['n'] AS n, \
                    count(model) AS by_count, aac_mean(aac_hist(model) FILTER (WHERE id < 200))['estimate'] AS mean, \
                    avg(model) FILTER (WHERE id < 200) AS by_avg FROM pairs GROUP BY id % 6";
@@ -180,7 +221,10 @@ async fn groups_filters_and_windows_count_the_same_rows() {
          count(*) FROM ({moving}) m JOIN ({alone}) l ON m.id = l.id"
     );
     let shown = text(&context, &wrong).await;
-    assert!(shown.lines().nth(3).is_some_and(|row| row.split_whitespace().eq(["|", "0", "|", "0", "|", "400", "|"])), "{shown}");
+    assert!(
+        shown.lines().nth(3).is_some_and(|row| row.split_whitespace().eq(["|", "0", "|", "0", "|", "400", "|"])),
+        "{shown}"
+    );
     // A frame that grows asks again and again for what it has gathered so far.
     let growing = "SELECT id, (describe(model) OVER w)[1]['n'] AS n, count(model) OVER w AS by_count, \
                    (describe(model) OVER w)[1]['estimate'] AS mean, avg(model) OVER w AS by_avg, \
@@ -197,7 +241,7 @@ async fn groups_filters_and_windows_count_the_same_rows() {
 
 #[tokio::test]
 async fn known_answers_come_through_sql() {
-    let context = session(2);
+    let context = session(2).await;
     let close = |value: Option<f64>, expected: f64| {
         assert!(value.is_some_and(|v| (v - expected).abs() <= 5.001e-7), "{value:?} is not {expected}");
     };
@@ -221,7 +265,7 @@ async fn known_answers_come_through_sql() {
 
 #[tokio::test]
 async fn nothing_and_nulls_give_null_with_n() {
-    let context = session(1);
+    let context = session(1).await;
     let shown = text(&context, "SELECT aac_mean(aac_hist(model)) AS mean FROM nothing").await;
     assert!(shown.contains("{n: 0, estimate: , std_error: , conf_low: , conf_high: , conf_level: 0.95"), "{shown}");
     let shown =
@@ -240,7 +284,7 @@ async fn nothing_and_nulls_give_null_with_n() {
 
 #[tokio::test]
 async fn what_cannot_be_counted_is_refused_with_the_reason() {
-    let context = session(1);
+    let context = session(1).await;
     for (sql, reason) in [
         ("SELECT aac_hist(25)", "AAC-24 lies in 0..=24, not 25"),
         ("SELECT aac_hist(3.7)", "counts whole numbers"),

@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf 'threshold = 5\nstrata_at_once = 2\n' > "$work/study.toml"
 "$aortica" release --lake "$lake" --name "peers" --policy "$work/study.toml" --rows -o "$work/release"
-python3 tests/peers/release/read.py "$work/release"
+"${PYTHON:-python3}" tests/peers/release/read.py "$work/release"
 if command -v Rscript > /dev/null; then
   Rscript tests/peers/release/read.R "$work/release"
 else

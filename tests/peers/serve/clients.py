@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -253,6 +254,116 @@ class Http(unittest.TestCase):
 def r_has(package):
     asked = ["Rscript", "-e", f"stopifnot(requireNamespace('{package}'))"]
     return shutil.which("Rscript") is not None and subprocess.run(asked, capture_output=True).returncode == 0
+
+
+class Disclosure(unittest.TestCase):
+    """What the aggregate role is refused in one place it is refused at every door, and what is withheld is withheld at each."""
+
+    BEN = {"user": "ben", "password": "battery staple"}
+
+    def attacks(self):
+        lines = pathlib.Path("crates/lake/src/aggregate/attacks.sql").read_text().splitlines()
+        attacks = [line for line in lines if not line.startswith("--")]
+        self.assertGreater(len(attacks), 20)
+        return attacks
+
+    def refused(self, said):
+        self.assertIsNone(re.search(r"[0-9a-f]{32}", said), "no identifier in " + said)
+
+    def http(self, body):
+        basic = "Basic " + base64.b64encode(b"ben:battery staple").decode()
+        try:
+            return 200, Http.ask(self, body, basic).decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def test_over_postgresql(self):
+        more = ["COPY readings TO STDOUT", "DECLARE c CURSOR WITH HOLD FOR SELECT * FROM readings", "TABLE readings",
+                "SELECT pg_read_file('/etc/passwd')", "SELECT * FROM prevalence('sex') p, readings r"]
+        with connect(autocommit=True, **self.BEN) as connection:
+            for sql in self.attacks() + more:
+                # the simple protocol, the extended one, prepared, and asked for in pieces
+                for ask in (
+                    lambda: connection.execute(sql, prepare=False),
+                    lambda: connection.execute(sql, binary=True),
+                    lambda: connection.execute(sql, prepare=True),
+                    lambda: list(connection.cursor().stream(sql)),
+                ):
+                    with self.assertRaises(psycopg.Error, msg=sql) as refused:
+                        ask()
+                    self.refused(str(refused.exception))
+            with self.assertRaises(psycopg.Error):
+                connection.execute("SELECT * FROM readings WHERE sex = %s", ["M"])
+            with self.assertRaises(psycopg.Error):
+                connection.execute("SELECT * FROM participants(%s)", ["participant_id"])
+            # the catalog of this door shows no table of rows
+            shown = connection.execute("SELECT relname FROM pg_catalog.pg_class").fetchall()
+            self.assertEqual({"readings", "segments", "instances", "latest_by_image_date"} & {name for (name,) in shown}, set())
+
+    def test_over_http(self):
+        for sql in self.attacks():
+            for form in ("json", "csv", "arrow"):
+                status, said = self.http({"sql": sql, "format": form})
+                self.assertIn(status, (400, 403), sql)
+                self.refused(said)
+
+    def test_what_is_withheld_is_withheld_at_every_door(self):
+        for sql in ["SELECT * FROM participants('sex', 'age_band')", "SELECT * FROM prevalence('sex')", "SELECT * FROM score()", "SELECT * FROM flow()"]:
+            expected = query(sql, "--role", "aggregate")
+            self.assertIn("true", expected, "of a dozen participants some are withheld: " + sql)
+            self.assertEqual(self.http({"sql": sql, "format": "csv"}), (200, expected))
+            with connect(**self.BEN) as connection:
+                rows = connection.execute(sql, prepare=True).fetchall()
+            self.assertEqual(len(rows), len(expected.splitlines()) - 1)
+            self.assertEqual(sum(row[-1] for row in rows), expected.count(",true\n"))
+            self.assertTrue(all(value is None or isinstance(value, str) for row in rows if row[-1] for value in row[:-1]), rows)
+
+    def test_by_the_command_line(self):
+        lake = str(WORK / "lake")
+        for sql in self.attacks():
+            done = subprocess.run([os.environ["AORTICA"], "query", "--lake", lake, "--role", "aggregate", sql], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), sql)
+            self.refused(done.stderr)
+
+
+class Memory(unittest.TestCase):
+    """A query that would use 100 GB is refused, and the server's own memory stays within what its settings allow."""
+
+    def test_resident_memory_of_the_server(self):
+        most = lambda: int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{os.environ['AORTICA_TEST_SERVER']}/status").read_text())[1])
+        before = most()
+        hungry = [
+            "SELECT array_agg(a.value) FROM range(1000000) a, range(100000) b",
+            "SELECT sum(value) OVER () FROM range(100000000000)",
+            "SELECT a.value * b.value AS x FROM range(1000000) a, range(100000) b ORDER BY x",
+            "SELECT a.value * 1000003 + b.value, count(*) FROM range(1000000) a, range(100000) b GROUP BY 1",
+            "SELECT describe(a.value * b.value) FROM range(1000000) a, range(100000) b",
+        ]
+        for sql in hungry:
+            with connect(autocommit=True) as connection, self.assertRaises(psycopg.errors.OutOfMemory, msg=sql):
+                connection.execute(sql)
+        with connect() as connection:
+            self.assertEqual(connection.execute("SELECT 6 * 7").fetchone(), (42,))
+        # run.sh allows a query 64 MiB; beside it a batch is worked on in every thread, and freed pages come back late
+        self.assertLess((most() - before) / 1024, 3 * 64)
+
+
+class Answers(unittest.TestCase):
+    def test_parquet_on_the_way_out_and_in(self):
+        stats = lambda *more: subprocess.run([os.environ["AORTICA"], "stats", *more, "--lake", str(WORK / "lake")], check=True, capture_output=True).stdout
+        for name in ("prevalence", "score", "flow"):
+            frame = pandas.read_parquet(io.BytesIO(stats(name, "--format", "parquet")))
+            pandas.testing.assert_frame_equal(frame, pandas.read_csv(io.BytesIO(stats(name, "--format", "csv"))), check_dtype=False)
+        people = pandas.read_csv(io.StringIO(query("SELECT participant_id FROM latest_by_image_date WHERE aac24_total IS NOT NULL ORDER BY 1")))
+        people["treated"] = [place % 2 == 0 for place in range(len(people))]
+        people["weight_kg"] = [60.5 + place for place in range(len(people))]
+        files = [str(WORK / "people.parquet"), str(WORK / "people.csv")]
+        people.to_parquet(files[0])
+        people.to_csv(files[1], index=False)
+        asked = [stats("table1", "--with", file, "--by", "treated", "--of", "weight_kg,sex", "--format", "csv") for file in files]
+        self.assertIn(b"weight_kg", asked[0])
+        self.assertEqual(*asked)
 
 
 class R(unittest.TestCase):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # psql, psycopg, SQLAlchemy, pandas and pyarrow, as they come, against `aortica serve` with TLS and users, on loopback: see clients.py.
 # Needs a built program (AORTICA, default target/debug/aortica); installs Debian's postgresql-client and openssl, as root, where they are
-# missing, and the rest into .cache/serve, hashes checked. RPostgres is tried where R has it.
+# missing, and the rest into .cache/serve, hashes checked. Of R its own and the driver that Debian has (RPostgreSQL); RPostgres is
+# tried where it is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 . tests/services/lib.sh
@@ -19,6 +20,9 @@ if [ "$(cat $tools/installed 2>/dev/null)" != "$wanted" ]; then
 fi
 need psql postgresql-client
 need openssl openssl
+need Rscript r-base-core
+Rscript -e 'stopifnot(requireNamespace("RPostgreSQL", quietly = TRUE))' 2>/dev/null ||
+    need RPostgreSQL-of-R r-cran-rpostgresql
 work=$(mktemp -d "${TMPDIR:-/tmp}/aortica-serve.XXXXXX")
 server=
 trap '[ -z "$server" ] || kill -TERM $server 2>/dev/null || true; wait; rm -rf "$work"' EXIT
@@ -31,8 +35,12 @@ echo 'correct horse' | $AORTICA serve user anna --users "$work/users.toml" 2>/de
 echo 'battery staple' | $AORTICA serve user ben --role aggregate --users "$work/users.toml" 2>/dev/null
 AORTICA_TEST_TOKEN=$($AORTICA serve token anna --users "$work/users.toml" 2>/dev/null)
 export AORTICA_TEST_TOKEN AORTICA_TEST_WORK=$work
-$AORTICA serve --lake "$work/lake" --pg 127.0.0.1:0 --http 127.0.0.1:0 --users "$work/users.toml" \
+# as R and Python users read a release of it
+PYTHON=$tools/bin/python tests/peers/release/run.sh "$AORTICA" "$work/lake"
+printf '[serve]\nmemory_mib = 128\nquery_memory_mib = 64\n' > "$work/aortica.toml"
+$AORTICA serve --settings "$work/aortica.toml" --lake "$work/lake" --pg 127.0.0.1:0 --http 127.0.0.1:0 --users "$work/users.toml" \
     --tls-certificate "$work/certificate.pem" --tls-key "$work/key.pem" > "$work/addresses" 2> "$work/log" &
 server=$!
+export AORTICA_TEST_SERVER=$server
 if ! await 60 test -s "$work/addresses"; then cat "$work/log" >&2; exit 1; fi
 $tools/bin/python -m unittest discover --start-directory tests/peers/serve --pattern clients.py "$@"

@@ -5,10 +5,12 @@
     cargo test --workspace --test peers
 
 cases.json as checked in was made with seed 1; crates/statistics/tests/peers.rs compares to 1e-9 relative. With another seed the
-same test runs on other cases. What no library offers is counted out by brute force here (DeLong, concordance).
+same test runs on other cases. What no library offers is counted out by brute force here (DeLong, concordance, Jonckheere-Terpstra).
 """
 
 import argparse
+import fractions
+import itertools
 import json
 import platform
 import sys
@@ -321,6 +323,75 @@ def smd(rng):
     return {"a": a, "b": b, "smd": np.sqrt((q - p) @ np.linalg.inv(s) @ (q - p))}
 
 
+def standardised(rng):
+    """Directly standardised rates: weighted mean, with Fay and Feuer's, Dobson's and the binomial interval."""
+    k = int(rng.integers(3, 9))
+    persons = rng.integers(40, 900, k)
+    events = np.maximum(rng.binomial(persons, rng.uniform(0.05, 0.7, k)), 4)
+    weights = rng.uniform(0.5, 9, k)
+    w = weights / weights.sum() / persons
+    rate, variance = (w * events).sum(), (w**2 * events).sum()
+    # Fay & Feuer 1997, as epitools' ageadjust.direct has it
+    largest = w.max()
+    low = stats.gamma.ppf(0.025, rate**2 / variance, scale=variance / rate)
+    high = stats.gamma.ppf(0.975, (rate + largest) ** 2 / (variance + largest**2), scale=(variance + largest**2) / (rate + largest))
+    # Byar's limits of the number of events, carried over to the rate (Dobson et al. 1991)
+    total, z = events.sum(), stats.norm.ppf(0.975)
+    byar = [total * (1 - 1 / (9 * total) - z / (3 * np.sqrt(total))) ** 3, (total + 1) * (1 - 1 / (9 * (total + 1)) + z / (3 * np.sqrt(total + 1))) ** 3]
+    p = events / persons
+    error = np.sqrt(((weights / weights.sum()) ** 2 * p * (1 - p) / persons).sum())
+    return {
+        "weights": weights,
+        "events": events,
+        "persons": persons,
+        "fay_feuer": [rate, low, high],
+        "dobson_byar": [rate, *(rate + np.sqrt(variance / total) * (np.array(byar) - total))],
+        "binomial": [rate, rate - z * error, rate + z * error],
+    }
+
+
+def jonckheere(rng, k):
+    """The statistic from scipy's Mann-Whitney; its mean and variance over every way to give the values to the groups."""
+    sizes = rng.integers(2, 4, k)
+    groups = [np.sort(rng.integers(0, 5, size)) for size in sizes]
+    values, label = np.concatenate(groups), np.repeat(np.arange(k), sizes)
+    won = (values[:, None] < values[None, :]) + 0.5 * (values[:, None] == values[None, :])
+    orders = [np.array(order) for order in set(itertools.permutations(label.tolist()))]
+    all_of_them = np.array([(won * (order[:, None] < order[None, :])).sum() for order in orders])
+    seen = sum(stats.mannwhitneyu(groups[j], groups[i]).statistic for i in range(k) for j in range(i + 1, k))
+    z = (seen - all_of_them.mean()) / all_of_them.std() if all_of_them.std() > 1e-9 else np.nan
+    return {"groups": [g.tolist() for g in groups], "z": z, "p": 2 * stats.norm.sf(abs(z))}
+
+
+def limits(rng, n):
+    """Limits of agreement with the intervals of Bland and Altman 1999, section 2.1."""
+    x = rng.normal(10, 4, n)
+    y = x + rng.normal(0.7, 2, n)
+    d = y - x
+    sd, t = d.std(ddof=1), stats.t.ppf(0.975, n - 1)
+    half = t * sd * np.sqrt(1 / n + 1.96**2 / (2 * (n - 1)))
+    lower, upper = d.mean() - 1.96 * sd, d.mean() + 1.96 * sd
+    return {"reference": x, "model": y, "lower": [lower, lower - half, lower + half], "upper": [upper, upper - half, upper + half]}
+
+
+def median_survival(rng, n):
+    """lifelines: the first time with S <= 1/2, and where the limits of the curve come there. Times differ, so that nothing lies flat at 1/2."""
+    time = rng.exponential(10, n) + 0.1
+    event = rng.random(n) < 0.7
+    km = lifelines.KaplanMeierFitter().fit(time, event)
+    band = lifelines.utils.median_survival_times(km.confidence_interval_)
+    return {"time": time, "event": event, "median": [km.median_survival_time_, band.iloc[0, 0], band.iloc[0, 1]]}
+
+
+def moments(rng, n):
+    """Numbers of very different sizes; mean and variance of fractions, without rounding."""
+    values = rng.normal(0, 1, n) * 10.0 ** rng.integers(-12, 12, n)
+    exact = [fractions.Fraction(float(v)) for v in values]
+    mean = sum(exact) / n
+    variance = sum((v - mean) ** 2 for v in exact) / (n - 1)
+    return {"values": values, "mean": float(mean), "variance": float(variance)}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
@@ -339,6 +410,11 @@ def main():
         "drift": [drifted(rng) for _ in range(3)],
         "masks": [masks(rng, 24, 30), masks(rng, 40, 17)],
         "smd": [smd(rng) for _ in range(5)],
+        "standardised": [standardised(rng) for _ in range(8)],
+        "jonckheere": [jonckheere(rng, k) for k in (2, 3, 3, 3)],
+        "limits": [limits(rng, n) for n in (5, 30, 400)],
+        "median_survival": [median_survival(rng, n) for n in (41, 81, 201)],
+        "moments": [moments(rng, n) for n in (2, 3, 50, 500)],
     }
     versions = {m.__name__: m.__version__ for m in (np, pd, scipy, statsmodels, lifelines, sklearn)}
     json.dump({"versions": {"python": platform.python_version(), **versions}, "cases": plain(cases)}, sys.stdout)

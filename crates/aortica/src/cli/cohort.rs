@@ -15,7 +15,7 @@ pub enum StatsName {
     Score,
     /// Share of participants with AAC-24 of at least 1, 2 (moderate or high) and 6 (high), and its bounds
     Prevalence,
-    /// Prevalence of AAC-24 >= 1 directly standardised to ESP2013 and WHO 2000-2025, five-year age bands
+    /// Prevalence of AAC-24 >= 1 directly standardised to ESP2013 and WHO 2000-2025, or to your own table (--standard)
     Standardised,
     /// AAC-24 against a score of people (--human, or --with and --score): bias, limits, ICC, CCC, kappa, R2
     Agreement,
@@ -39,6 +39,8 @@ pub enum StatsName {
     Cindex,
     /// Change of participants with totals at two visits or more, a year and in all
     Progression,
+    /// Categories at the first and the last visit: which share of each went where
+    Transitions,
     /// Trend of the prevalences and of the score over the values of a column (--over)
     Trend,
     /// Scores of visits from a day on (--split) against those before: PSI, KS distance, Wasserstein distance
@@ -139,6 +141,13 @@ pub struct StatsArgs {
     /// The column of FILE with the reference score, 0..24.
     #[arg(long, value_name = "COLUMN")]
     pub score: Option<String>,
+    /// Standard population of your own (.csv: age_from, weight; bands begin at multiples of five years, the last is open). Bands in which
+    /// the cohort has no ages are left out, younger participants too.
+    #[arg(long, value_name = "FILE")]
+    pub standard: Option<PathBuf>,
+    /// Exact intervals (Clopper-Pearson) of classes instead of Wilson's.
+    #[arg(long)]
+    pub exact: bool,
     /// The numeric column over whose values a trend is looked for.
     #[arg(long, value_name = "COLUMN", default_value = "age_from")]
     pub over: String,

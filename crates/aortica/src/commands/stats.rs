@@ -8,6 +8,8 @@ use crate::settings::Settings;
 use crate::statements::{self, Asked};
 use crate::wiring;
 use lake::{Function, Policy, Role, SessionOptions};
+use statistics::standardise::Standard;
+use std::path::Path;
 
 pub fn run(args: &StatsArgs, settings: &Settings) -> anyhow::Result<()> {
     check_terminal(args.format)?;
@@ -40,6 +42,11 @@ async fn protected(args: &StatsArgs, policy: &Policy) -> anyhow::Result<()> {
             ));
         }
     };
+    if args.standard.is_some() {
+        return Err(usage(
+            "the aggregate role is told of the two standards of the policy only; --standard needs --role rows",
+        ));
+    }
     let (session, _) = aggregate(&args.cohort, policy, "stats").await?;
     let strata: Vec<String> = args.by.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
     let answer = session.query(&format!("SELECT * FROM {}({})", function.name(), strata.join(", "))).await?;
@@ -60,13 +67,16 @@ async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> 
         }
         StatsName::Score => statements::score(&asked),
         StatsName::Prevalence => statements::prevalence(&asked),
-        StatsName::Standardised => statements::standardised(&asked),
+        StatsName::Standardised => {
+            let standard = args.standard.as_deref().map(own_standard).transpose()?;
+            statements::standardised(&asked, standard.as_deref())
+        }
         StatsName::Agreement | StatsName::BlandAltman | StatsName::Classes | StatsName::Paired => {
             let (asked, reference) = reference(cohort, args).await?;
             match args.name {
                 StatsName::Agreement => statements::agreement(&asked, &reference),
                 StatsName::BlandAltman => statements::bland_altman(&asked, &reference),
-                StatsName::Classes => statements::classes(&asked, &reference),
+                StatsName::Classes => statements::classes(&asked, &reference, args.exact),
                 _ => statements::paired(&asked, &reference),
             }
         }
@@ -88,6 +98,7 @@ async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> 
         StatsName::Progression => {
             statements::progression(&Asked::of("repeat_visits", &args.by), detectable(args.cohort.detectable)?)
         }
+        StatsName::Transitions => statements::transitions(&Asked::of("repeat_visits", &args.by)),
         StatsName::Trend => statements::trend(&asked, &args.over),
         StatsName::Drift => {
             let day =
@@ -99,6 +110,40 @@ async fn statement(cohort: &Cohort, args: &StatsArgs) -> anyhow::Result<String> 
         StatsName::Clustered => statements::clustered(&Asked::of("visits", &args.by)),
         StatsName::Functions => "SELECT * FROM statistics_functions".to_owned(),
     })
+}
+
+/// A standard population of the user's own: the ages at which its bands begin, from `age_from` up to the open last one, and their weights.
+/// Ages of participants are known to five years and up to 85.
+///
+/// # Errors
+/// The file cannot be read, or is no such table.
+fn own_standard(path: &Path) -> anyhow::Result<Vec<(u32, f64)>> {
+    const OPEN_FROM: u32 = 85;
+    let name = path.display();
+    let wrong = |what: &str| {
+        usage(format!("{name}: {what}; give the columns age_from and weight, one row a band, the last one open"))
+    };
+    let mut file = csv::Reader::from_path(path).map_err(|e| wrong(&e.to_string()))?;
+    let header = file.headers().map_err(|e| wrong(&e.to_string()))?.clone();
+    let place = |column: &str| {
+        header.iter().position(|h| h.trim() == column).ok_or_else(|| wrong(&format!("there is no column {column}")))
+    };
+    let (age, share) = (place("age_from")?, place("weight")?);
+    let mut bands = Vec::new();
+    for row in file.records() {
+        let row = row.map_err(|e| wrong(&e.to_string()))?;
+        let line = row.position().map_or(0, csv::Position::line);
+        let text = |place: usize| row.get(place).unwrap_or_default().trim();
+        let from = text(age).parse::<u32>().ok().filter(|age| age % 5 == 0);
+        let from =
+            from.ok_or_else(|| wrong(&format!("line {line}: {:?} is no age of five, ten, .. years", text(age))))?;
+        let weight = text(share).parse().map_err(|_| wrong(&format!("line {line}: {:?} is no weight", text(share))))?;
+        bands.push((from, weight));
+    }
+    let standard = Standard::table(bands.clone()).map_err(|e| wrong(&e.context))?;
+    let ends = bands.iter().skip(1).map(|(from, _)| Some(*from).filter(|from| *from <= OPEN_FROM)).chain([None]);
+    let known = bands.iter().zip(ends).filter(|((from, _), _)| *from <= OPEN_FROM);
+    known.map(|((from, _), end)| Ok((*from, standard.weight(*from, end).map_err(|e| wrong(&e.context))?))).collect()
 }
 
 /// A change that can be one.

@@ -22,7 +22,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     }
     let asked = Asked::of("human_pairs", &["reader"]);
     let agreement = report.ask("agreement", &statements::agreement(&asked, REFERENCE)).await?;
-    let classes = report.ask("classes", &statements::classes(&asked, REFERENCE)).await?;
+    let classes = report.ask("classes", &statements::classes(&asked, REFERENCE, false)).await?;
     let paired = report.ask("paired", &statements::paired(&asked, REFERENCE)).await?;
     let confusion = report.ask("confusion", &statements::confusion(&asked, REFERENCE)).await?;
     let points = report.ask("bland_altman_points", &statements::bland_altman_points(&asked, REFERENCE)).await?;

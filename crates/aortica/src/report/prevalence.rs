@@ -33,8 +33,8 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
     let all = report.ask("prevalence", &statements::prevalence(&asked(&[]))).await?;
     let by_sex = report.ask("prevalence_by_sex", &statements::prevalence(&asked(&["sex"]))).await?;
     let by_age = report.ask("prevalence_by_sex_and_age", &statements::prevalence(&asked(&["sex", "age_from"]))).await?;
-    let standard = report.ask("standardised", &statements::standardised(&asked(&[]))).await?;
-    let standard_by_sex = report.ask("standardised_by_sex", &statements::standardised(&asked(&["sex"]))).await?;
+    let standard = report.ask("standardised", &statements::standardised(&asked(&[]), None)).await?;
+    let standard_by_sex = report.ask("standardised_by_sex", &statements::standardised(&asked(&["sex"]), None)).await?;
     let trend = report.ask("trend_over_age", &statements::trend(&asked(&[]), "age_from")).await?;
 
     let [any, _, high] = statements::cuts().map(at_least);

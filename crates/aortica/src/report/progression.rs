@@ -20,10 +20,11 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
         return Ok(context! { table => (), figure => (), transitions => (), visits => "", detectable => false });
     }
     let detectable = crate::commands::stats::detectable(report.args.cohort.detectable)?;
-    let sql = statements::progression(&Asked::of::<&str>("repeat_visits", &[]), detectable);
+    let all = Asked::of::<&str>("repeat_visits", &[]);
+    let sql = statements::progression(&all, detectable);
     let rows = report.ask("progression", &sql).await?;
     let pairs = report.ask("first_and_last", &statements::first_and_last()).await?;
-    let moves = report.ask("transitions", &statements::transitions()).await?;
+    let moves = report.ask("transitions", &statements::transitions(&all)).await?;
     let of = |statistic: &str| Estimated::find(&rows, &[("statistic", statistic)]);
     let mut table = Table::new("Change of AAC-24 from the first to the last visit", &["", "n", "Estimate (95 % CI)"])
         .noted("Falls are kept as falls: AAC does not go back, so that a fall is what reading twice does.");
@@ -62,7 +63,7 @@ pub async fn section(report: &mut Report<'_>) -> anyhow::Result<Value> {
 fn transitions(rows: &[Row]) -> Table {
     let at = |first: &str, last: &str| {
         crate::page::words::find(rows, &[("first_cat_label", first), ("last_cat_label", last)])
-            .map_or(0, |row| count(row, "n"))
+            .map_or(0, |row| count(row, "count"))
     };
     let mut table = Table::new(
         "Category at the first visit by row, at the last by column",

@@ -1,6 +1,7 @@
 //! The table of all functions.
 
 use super::aliases;
+use super::conditions::FlowAggregate;
 use super::labelled;
 use super::of_rows;
 use super::of_states;
@@ -18,7 +19,8 @@ pub fn table() -> Result<MemTable> {
     for kind in StateKind::ALL {
         let (name, arguments) = (kind.name(), kind.arguments().join(", "));
         let returns = format!("list of {} {}", kind.len(), if kind == StateKind::Moments { "words" } else { "counts" });
-        let example = format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model").replace("value", "days"));
+        let example =
+            format!("SELECT {name}({}) FROM pairs", arguments.replace("aac24", "model").replace("value", "days"));
         let usage = format!("{name}({arguments})");
         rows.push([
             name.to_owned(),
@@ -64,6 +66,7 @@ pub fn table() -> Result<MemTable> {
             f.example.into(),
         ]);
     }
+    rows.push(FlowAggregate::listed());
     for f in labelled::FUNCTIONS {
         rows.push([
             f.name.to_owned(),

@@ -6,6 +6,7 @@
 //! several rows are lists, for `unnest`. Values with a label (groups, participants) are counted by pairs. The table `statistics_functions` lists all, with formula, source and example.
 
 mod answer;
+mod conditions;
 mod gather;
 mod labelled;
 mod listing;
@@ -39,6 +40,7 @@ pub fn register(context: &SessionContext) -> Result<()> {
         let known = AggregateUDF::from(gather::GatherAggregate::new(place));
         context.register_udaf(known.with_aliases(aliases(function.name).iter().copied()));
     }
+    context.register_udaf(AggregateUDF::from(conditions::FlowAggregate::new()));
     for place in 0..labelled::FUNCTIONS.len() {
         context.register_udaf(AggregateUDF::from(labelled::LabelledAggregate::new(place)));
     }
@@ -67,7 +69,7 @@ pub fn is_state(name: &str) -> bool {
 pub fn is_statistic(name: &str) -> bool {
     let is = |known: &str| known == name || aliases(known).contains(&name);
     is_state(name)
-        || name == state::MergeStates::NAME
+        || [state::MergeStates::NAME, conditions::FlowAggregate::NAME].contains(&name)
         || of_rows::FUNCTIONS.iter().any(|f| is(f.name))
         || labelled::FUNCTIONS.iter().any(|f| is(f.name))
 }

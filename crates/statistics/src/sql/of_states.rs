@@ -18,8 +18,8 @@ use crate::progression::smallest_detectable_change;
 use crate::proportion::{Interval, proportion};
 use crate::roc::{Roc, RocPoint};
 use crate::score::Scores;
-use crate::table1::smd_continuous;
 use crate::table::SquareTable;
+use crate::table1::smd_continuous;
 use crate::wilcoxon::signed_rank;
 use std::collections::BTreeSet;
 
@@ -108,13 +108,13 @@ fn classes(states: States, cuts: &[f64]) -> Result<SquareTable> {
     SquareTable::of_classes(&joint(states)?, &cuts.iter().map(|cut| *cut as usize).collect::<Vec<_>>())
 }
 
-fn class_table(states: States, cuts: &[f64], confidence: Confidence) -> Result<Rows> {
+fn class_table(states: States, cuts: &[f64], interval: Interval, confidence: Confidence) -> Result<Rows> {
     let table = classes(states, cuts)?;
-    let mut rows = vec![("accuracy".to_owned(), accuracy(&table, Interval::Wilson, confidence))];
+    let mut rows = vec![("accuracy".to_owned(), accuracy(&table, interval, confidence))];
     for (weights, name) in KappaWeights::ALL.into_iter().zip(["kappa", "kappa_linear", "kappa_quadratic"]) {
         rows.push((name.to_owned(), kappa(&table, weights, confidence)));
     }
-    for class in by_class(&table, Interval::Wilson, confidence) {
+    for class in by_class(&table, interval, confidence) {
         let name = ["low", "moderate", "high"][class.class];
         let measures = [
             ("sensitivity", class.sensitivity),
@@ -377,9 +377,12 @@ pub const FUNCTIONS: &[Function] = &[
         "(|b - c| - 1)^2 / (b + c)", "Edwards 1948", "SELECT mcnemar_corrected(150, 86) FROM pairs"),
     function!("mcnemar_exact", &[], &["b", "c"], Apply::Test(|_, v| mcnemar_of(v, McNemar::Exact)),
         "binomial with 1/2", "McNemar 1947", "SELECT mcnemar_exact(150, 86) FROM pairs"),
-    function!("aac_classes", JOINT, CUTS, Apply::Table(class_table),
+    function!("aac_classes", JOINT, CUTS, Apply::Table(|s, v, c| class_table(s, v, Interval::Wilson, c)),
         "accuracy, kappas, sensitivity, specificity, PPV, NPV of low, moderate, high", "Wilson 1927; Cohen 1960",
         "SELECT unnest(aac_classes(aac_joint(reference, model), 2, 6)) FROM pairs"),
+    function!("aac_classes_exact", JOINT, CUTS, Apply::Table(|s, v, c| class_table(s, v, Interval::ClopperPearson, c)),
+        "the same with exact intervals", "Clopper & Pearson 1934; Cohen 1960",
+        "SELECT unnest(aac_classes_exact(aac_joint(reference, model), 2, 6)) FROM pairs"),
     function!("aac_auc", OUTCOME, &[], Apply::Estimate(|s, _, c| {
             Ok(Roc::of_joint(&AacJointOutcome::from_counts(s[0])?).auc(c))
         }),

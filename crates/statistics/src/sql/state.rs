@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind};
 use crate::moments::{self, Moments};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, UInt64Array};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Field, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use datafusion::common::{internal_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
