@@ -40,6 +40,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tolerance;
+mod unnest_keys;
 mod views;
 
 pub use aggregate::{

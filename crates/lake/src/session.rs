@@ -3,7 +3,6 @@
 use crate::codebook::{TableEntry, codebook};
 use crate::error::{Error, Result};
 use crate::explain::explain;
-use crate::few_groups;
 use crate::fingerprints;
 use crate::items::{ItemManifests, ledger_schema, sources_schema};
 use crate::layers::NamedLayers;
@@ -12,6 +11,7 @@ use crate::paths::{LakePaths, Table};
 use crate::provider::{Files, STORE_URL};
 use crate::table::{ActiveFile, LakeTable};
 use crate::views;
+use crate::{few_groups, unnest_keys};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
@@ -114,6 +114,7 @@ impl LakeSession {
         session.register(location, paths, &options).await?;
         statistics::sql::register(&session.context).map_err(failed)?;
         few_groups::register(&session.context);
+        unnest_keys::register(&session.context);
         session.tables.push(statistics::sql::LISTING);
         Ok(session)
     }

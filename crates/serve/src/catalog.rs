@@ -31,8 +31,13 @@ const FIRST_ID: i64 = 1_000_000;
 /// PostgreSQL's version whose catalog this resembles.
 pub(crate) const SERVER_VERSION: &str = "16.6";
 
-/// Adds the catalog to a session that has its tables and functions.
-pub(crate) async fn install(context: &SessionContext) -> Result<()> {
+/// Adds the catalog to a session that has its tables and functions, and gives it for the next version of the same lake: object ids are
+/// numbered as they are first asked for, and clients come back with those that they were told (`known`). Which tables and columns there are
+/// does not change while a server runs.
+pub(crate) async fn install(
+    context: &SessionContext,
+    known: Option<&Arc<dyn SchemaProvider>>,
+) -> Result<Arc<dyn SchemaProvider>> {
     let Some(catalog) = context.catalog(CATALOG) else { return plan_err!("the session has no catalog {CATALOG}") };
     catalog.deregister_schema(PARTS, true)?;
     setup_pg_catalog(context, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
@@ -40,8 +45,14 @@ pub(crate) async fn install(context: &SessionContext) -> Result<()> {
 
     let functions = functions(context).await?;
     let Some(tables) = catalog.schema(PG_CATALOG) else { return plan_err!("the session has no {PG_CATALOG}") };
-    let with_ours = with_functions(context, &tables, &functions).await?;
-    catalog.register_schema(PG_CATALOG, Arc::new(Tables { tables, functions: with_ours, cursors: cursors()? }))?;
+    let tables: Arc<dyn SchemaProvider> = match known {
+        Some(known) => Arc::clone(known),
+        None => {
+            let with_ours = with_functions(context, &tables, &functions).await?;
+            Arc::new(Tables { tables, functions: with_ours, cursors: cursors()? })
+        }
+    };
+    catalog.register_schema(PG_CATALOG, Arc::clone(&tables))?;
     let texts = |of: fn(&Function) -> &String| functions.iter().map(|f| (f.id, of(f).clone())).collect();
     context.register_udf(ByOid::of("pg_get_function_arguments", texts(|f| &f.arguments)));
     context.register_udf(ByOid::of("pg_get_function_identity_arguments", texts(|f| &f.arguments)));
@@ -53,7 +64,7 @@ pub(crate) async fn install(context: &SessionContext) -> Result<()> {
     let named = Signature::one_of(vec![TypeSignature::Any(1), TypeSignature::Any(2)], Volatility::Stable);
     context.register_udf(ScalarUDF::from(CurrentSetting { signature: named }));
     context.register_udf(ScalarUDF::from(Visible { signature: Signature::any(1, Volatility::Stable) }));
-    Ok(())
+    Ok(tables)
 }
 
 /// A function as `\df` shows it.

@@ -8,10 +8,11 @@ use crate::metrics::{DONE, Metrics};
 use crate::refusal::{Reason, Refusal};
 use crate::users::Role;
 use crate::window::CountWindows;
+use datafusion::catalog::SchemaProvider;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 use lake::{Door, Lake, Policy, SessionOptions};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -43,6 +44,8 @@ struct View {
     refresh_after: Duration,
     /// With the time at which it was opened. Who finds it too old replaces it while the others wait.
     newest: Mutex<Option<(Arc<Snapshot>, Instant)>>,
+    /// `pg_catalog`, the same for all versions.
+    catalog: OnceLock<Arc<dyn SchemaProvider>>,
 }
 
 pub(crate) struct Snapshots {
@@ -65,12 +68,14 @@ impl Snapshots {
             fingerprint: None,
             refresh_after: limits.refresh_after,
             newest: Mutex::new(None),
+            catalog: OnceLock::new(),
         };
         let aggregate = aggregate.map(|told| View {
             role: lake::Role::Aggregate(told.policy),
             fingerprint: told.fingerprint,
             refresh_after: told.refresh_after,
             newest: Mutex::new(None),
+            catalog: OnceLock::new(),
         });
         Snapshots { lake, options, metrics, rows, aggregate }
     }
@@ -115,7 +120,8 @@ impl Snapshots {
         let door = tokio::time::timeout(OPEN_WITHIN, opening).await.map_err(|_| late())??;
         let context = door.context().clone();
         let prepared = async {
-            catalog::install(&context).await?;
+            let catalog = catalog::install(&context, view.catalog.get()).await?;
+            view.catalog.get_or_init(|| catalog);
             growth::bound(&context)
         };
         prepared.await.map_err(|error| lake::Error::QueryFailed(Box::new(error)))?;

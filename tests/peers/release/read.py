@@ -54,13 +54,17 @@ def check_table(release, name, meanings):
             told = [c for c in ("n", "estimate", "std_error", "conf_low", "conf_high") if row.get(c, "") != ""]
             assert not told, f"{name}: {row} is suppressed and has {told}"
     if pandas is not None:
-        frame = pandas.read_parquet(path.with_suffix(".parquet"))
+        frame = pandas.read_parquet(path.with_suffix(".parquet"), dtype_backend="numpy_nullable")
         assert list(frame.columns) == columns and len(frame) == len(rows), f"{name}: Parquet and CSV differ"
         for meaning in (m for m in meanings if choices(m)):
             column = meaning["Variable / Field Name"]
-            categories = pandas.Categorical(frame[column].astype("string"), [c for c, _ in choices(meaning)], ordered=True)
-            texts = [None if value is pandas.NA or value != value else value.lower() for value in categories.astype(object)]
-            assert [t or "" for t in texts] == [row[column].lower() for row in rows], f"{name}.{column}"
+            values = frame[column]
+            texts = values.astype("string")
+            if pandas.api.types.is_bool_dtype(values):
+                texts = texts.str.lower()
+            known = pandas.Categorical(texts.astype("string"), [code for code, _ in choices(meaning)], ordered=True)
+            read = ["" if pandas.isna(value) else value for value in known]
+            assert read == [row[column] for row in rows], f"{name}.{column}"
     return len(rows)
 
 

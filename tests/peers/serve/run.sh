@@ -37,7 +37,7 @@ AORTICA_TEST_TOKEN=$($AORTICA serve token anna --users "$work/users.toml" 2>/dev
 export AORTICA_TEST_TOKEN AORTICA_TEST_WORK=$work
 # as R and Python users read a release of it
 PYTHON=$tools/bin/python tests/peers/release/run.sh "$AORTICA" "$work/lake"
-printf '[serve]\nmemory_mib = 128\nquery_memory_mib = 64\n' > "$work/aortica.toml"
+printf '[serve]\nmemory_mib = 128\nquery_memory_mib = 64\nquery_disk_mib = 64\n' > "$work/aortica.toml"
 $AORTICA serve --settings "$work/aortica.toml" --lake "$work/lake" --pg 127.0.0.1:0 --http 127.0.0.1:0 --users "$work/users.toml" \
     --tls-certificate "$work/certificate.pem" --tls-key "$work/key.pem" > "$work/addresses" 2> "$work/log" &
 server=$!

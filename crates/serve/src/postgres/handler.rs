@@ -5,6 +5,7 @@
 
 use super::action::Action;
 use super::client::Client;
+use super::dialect::Dialect;
 use super::introspection;
 use super::parameters::Parameters;
 use crate::limits::STATEMENTS_MAX;
@@ -16,7 +17,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
-use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use datafusion_postgres::pgwire::api::results::{DataRowEncoder, FieldInfo, QueryResponse, Response, Tag};
@@ -50,7 +50,7 @@ pub(super) type Store = MemPortalStore<Kept>;
 /// Answers the statements of all clients.
 pub(super) struct Statements {
     queries: Arc<Queries>,
-    parser: PostgresCompatibilityParser,
+    dialect: Dialect,
 }
 
 /// Takes statements apart for the extended protocol.
@@ -58,13 +58,13 @@ pub(super) struct Preparer(Arc<Statements>);
 
 impl Statements {
     pub fn new(queries: Arc<Queries>) -> Statements {
-        Statements { queries, parser: PostgresCompatibilityParser::new() }
+        Statements { queries, dialect: Dialect::new() }
     }
 
     fn parse(&self, sql: &str) -> Result<Vec<Statement>, Refusal> {
         measure(sql, self.queries.limits.statement_bytes)?;
         let mut statements =
-            self.parser.parse(sql).map_err(|error| Refusal::statement(format!("this is no SQL: {error}")))?;
+            self.dialect.parse(sql).map_err(|error| Refusal::statement(format!("this is no SQL: {error}")))?;
         if statements.len() > STATEMENTS_MAX {
             return Err(Refusal::new(
                 Reason::Size,

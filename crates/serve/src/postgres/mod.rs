@@ -3,6 +3,7 @@
 
 mod action;
 mod client;
+mod dialect;
 mod handler;
 mod introspection;
 mod negotiate;

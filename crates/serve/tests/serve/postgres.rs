@@ -47,6 +47,45 @@ async fn statistics_and_the_catalog_are_there() {
     assert_eq!(client.value("SHOW standard_conforming_strings").await, "on");
 }
 
+/// psql looks a table up by its name and comes back with its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn object_ids_stay_when_the_lake_changes() {
+    let served = serve(limits()).await;
+    let mut client = connect(served.pg).await;
+    let ids = "SELECT relname, oid FROM pg_catalog.pg_class ORDER BY 1";
+    let before = client.rows(ids).await;
+    assert!(before.len() > 50, "{before:?}");
+    for round in 0..3 {
+        served.commit(round..round + 1).await;
+        // the columns first, so that another order of questions numbers the tables
+        client.rows("SELECT attname FROM pg_catalog.pg_attribute LIMIT 1").await;
+        assert_eq!(client.rows(ids).await, before);
+    }
+    let columns = "SELECT attname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON a.attrelid = c.oid WHERE relname = 'readings'";
+    assert!(client.rows(columns).await.contains(&vec![Some("aac24_total".to_owned())]));
+}
+
+/// What is done to questions about the catalog is not done to those about readings.
+#[tokio::test(flavor = "multi_thread")]
+async fn subqueries_are_answered_and_not_taken_for_questions_about_the_catalog() {
+    let served = serve(limits()).await;
+    let mut client = connect(served.pg).await;
+    let around =
+        "SELECT a.value, (SELECT count(*) FROM range(2) b WHERE b.value = a.value) AS n FROM range(4) a ORDER BY 1";
+    let rows = client.rows(around).await;
+    let counted: Vec<&str> = rows.iter().filter_map(|row| row[1].as_deref()).collect();
+    assert_eq!(counted, ["1", "1", "0", "0"]);
+    let several = client.refused("SELECT (SELECT value FROM range(2)) AS v").await;
+    assert!(several.message.contains("more than one row"), "{}", several.message);
+    let unknown =
+        client.refused("SELECT n, (SELECT x FROM nowhere r WHERE r.k = p.n LIMIT 1) FROM (SELECT 1 AS n) p").await;
+    assert!(unknown.message.contains("nowhere"), "{}", unknown.message);
+    // A catalog's subqueries are those of psql.
+    let comment = "SELECT c.relname, (SELECT d.description FROM pg_catalog.pg_description d WHERE d.objoid = c.oid LIMIT 1) \
+                   FROM pg_catalog.pg_class c WHERE c.relname = 'readings'";
+    assert_eq!(client.rows(comment).await, [[Some("readings".to_owned()), None]]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_can_be_written_and_nothing_outside_be_read() {
     let served = serve(limits()).await;
