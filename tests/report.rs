@@ -104,6 +104,16 @@ fn the_report_says_what_stats_says_and_names_nobody() {
     assert_eq!(numbers["trend_over_age"], stats("trend", &[]));
     let any = statistic(&numbers["prevalence"], "aac24 >= 1");
     assert!(html.contains(&format!("{:.1} % (", 100.0 * any["estimate"].as_f64().unwrap())));
+    let share = |name: &str| {
+        format!("{:.1} % (", 100.0 * statistic(&numbers["prevalence"], name)["estimate"].as_f64().unwrap())
+    };
+    let (counted, expected) = (share("aac24 >= 1, complete readings"), share("aac24 >= 1, expected"));
+    let n = statistic(&numbers["prevalence"], "aac24 >= 1, expected")["n"].to_string();
+    let sentence =
+        html.split("Of the ").nth(1).and_then(|rest| rest.split("probabilities of the readings").next()).unwrap();
+    for part in [&format!("{n} participants"), &counted, &expected] {
+        assert!(sentence.contains(part.as_str()), "{part}: {sentence}");
+    }
     let agreement = stats("agreement", &[]);
     let rows = |reader: &str, of: &serde_json::Value| {
         let rows = of.as_array().unwrap().iter().filter(|row| row["reader"] == reader);

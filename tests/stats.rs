@@ -68,6 +68,9 @@ fn the_cohort_is_counted_compared_and_followed() {
     let mean = count(&lake, &format!("SELECT avg(aac24_p_above_0) {complete}")).parse::<f64>().unwrap();
     assert_eq!(expected["n"], count(&lake, &format!("SELECT count(*) {complete}")));
     assert!((expected["estimate"].parse::<f64>().unwrap() - mean).abs() <= 1e-12 && mean > 0.0, "{expected:?}");
+    let counted = find(&prevalence, "statistic", "aac24 >= 1, complete readings");
+    let share = count(&lake, &format!("SELECT avg(CAST(aac24_total >= 1 AS INT)) {complete}"));
+    assert_eq!((&counted["n"], counted["estimate"].parse::<f64>().unwrap()), (&expected["n"], share.parse().unwrap()));
     let by_sex = answer(&[of("prevalence"), vec!["--by", "sex"]].concat());
     let by_sex = by_sex.iter().filter(|r| r["statistic"] == "aac24 >= 1").map(|r| r["n"].parse::<u64>().unwrap());
     assert_eq!(by_sex.sum::<u64>().to_string(), decided);

@@ -117,8 +117,11 @@ pub fn at_least(cut: f64) -> String {
 /// Name of the share with any calcium that is expected from the probabilities of the readings.
 pub const EXPECTED: &str = "aac24 >= 1, expected";
 
-/// Shares of scores of at least each cut-off: of the decided participants, then the two bounds. Where readings are calibrated, last the share
-/// of at least 1 that is expected from their probabilities.
+/// Name of the same share as counted among the readings that have these probabilities: those with a total.
+pub const COMPLETE: &str = "aac24 >= 1, complete readings";
+
+/// Shares of scores of at least each cut-off: of the decided participants, then the two bounds. Last the share of at least 1 among the
+/// readings with a total, counted and, where they are calibrated, expected from their probabilities.
 pub fn prevalence(asked: &Asked) -> String {
     let (by, table) = (&asked.by, &asked.table);
     let parts: Vec<String> = cuts()
@@ -136,14 +139,17 @@ pub fn prevalence(asked: &Asked) -> String {
             )
         })
         .collect();
-    let expected = format!(
-        "SELECT {} AS place, '{EXPECTED}' AS statistic, {by}{} FROM
-         (SELECT {by}moments_mean(moments(aac24_p_above_0)) AS e FROM {table}{}) WHERE e['n'] > 0",
-        3 * parts.len(),
-        Asked::columns(&ESTIMATE),
-        asked.group_by()
-    );
-    let parts = [parts, vec![expected]].concat();
+    let last =
+        [(COMPLETE, "aac_prevalence(aac_hist(aac24_total), 1)"), (EXPECTED, "moments_mean(moments(aac24_p_above_0))")];
+    let last = last.into_iter().enumerate().map(|(more, (name, call))| {
+        format!(
+            "SELECT {} AS place, '{name}' AS statistic, {by}{} FROM (SELECT {by}{call} AS e FROM {table}{}) WHERE e['n'] > 0",
+            3 * cuts().len() + more,
+            Asked::columns(&ESTIMATE),
+            asked.group_by()
+        )
+    });
+    let parts: Vec<String> = parts.into_iter().chain(last).collect();
     format!("SELECT * EXCLUDE (place) FROM ({}){}", parts.join(" UNION ALL "), asked.order_by("place"))
 }
 

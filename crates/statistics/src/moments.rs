@@ -13,10 +13,10 @@ use std::ops::Range;
 /// Words of the state: rows with a value, rows without, the sum, the sum of squares; both in two's complement, least word first.
 const N: usize = 0;
 const MISSING: usize = 1;
-/// 2,098 bits of a double, 64 of a count, a sign.
-const SUM: Range<usize> = 2..36;
+/// 2,098 bits of a double, 64 of a count, a sign; a word more, so that the four words of any value lie in it.
+const SUM: Range<usize> = 2..37;
 /// 4,196 bits of a square, 64 of a count, a sign.
-const SQUARES: Range<usize> = 36..103;
+const SQUARES: Range<usize> = 37..104;
 /// The last bit of a double and of a square counts 2^UNIT and 2^(2 UNIT).
 const UNIT: i64 = -1074;
 
@@ -184,16 +184,18 @@ fn high(number: u128) -> u64 {
 /// Adds digits · 2^`shift` to a whole number, or takes it away.
 fn add_whole(number: &mut [u64], digits: [u64; 3], shift: usize, subtract: bool) {
     let (from, bits) = (shift / 64, shift % 64);
+    let [first, second, third] = digits.map(|digit| u128::from(digit) << bits);
+    let shifted = [low(first), high(first) | low(second), high(second) | low(third), high(third)];
+    let (near, far) = number[from..].split_at_mut(shifted.len());
     let mut carry = false;
-    let mut pushed = 0;
-    for (place, word) in number[from..].iter_mut().enumerate() {
-        let digit = digits.get(place).copied().unwrap_or(0);
-        if place > digits.len() && !carry {
+    for (word, digit) in near.iter_mut().zip(shifted) {
+        (*word, carry) = with_carry(*word, digit, carry, subtract);
+    }
+    for word in far {
+        if !carry {
             return;
         }
-        let wide = u128::from(digit) << bits;
-        (*word, carry) = with_carry(*word, low(wide) | pushed, carry, subtract);
-        pushed = high(wide);
+        (*word, carry) = with_carry(*word, 0, carry, subtract);
     }
 }
 

@@ -31,6 +31,7 @@ pub fn section(evaluation: &Evaluation) -> Value {
         table.row(cells(evaluation, "Dice", |m| of(m, &|a| with_sd(&a.dice, a.dice_sd))));
         table.row(cells(evaluation, "Jaccard", |m| of(m, &|a| with_sd(&a.jaccard, a.jaccard_sd))));
         table.row(cells(evaluation, "Pixel accuracy", |m| of(m, &|a| with_sd(&a.accuracy, a.accuracy_sd))));
+        table.row(cells(evaluation, "ASSD, mm", |m| of(m, &|a| Estimated::told(&a.assd_mm).value(2))));
         table.row(cells(evaluation, "HD95, mm", |m| of(m, &|a| Estimated::told(&a.hd95_mm).value(2))));
         let values = evaluation.methods.iter();
         let values =

@@ -98,10 +98,13 @@ fn bounds_table(all: &[Row]) -> Table {
     if expected.n == 0 {
         return table;
     }
+    let counted = Estimated::find(all, &[("statistic", statements::COMPLETE)]);
     table.noted(format!(
-        "Expected from the probabilities of the {} complete readings: AAC-24 \u{2265} 1 in {}. Counting readings overlooks what is too faint \
-         to be marked; the mean of calibrated probabilities makes up for it where images are like those of the calibration.",
+        "Of the {} participants with all segments assessed {} have AAC-24 \u{2265} 1 by counting readings, and {} are expected to from the \
+         probabilities of the readings. Counting overlooks what is too faint to be marked; the mean of calibrated probabilities makes up for it \
+         where images are like those of the calibration.",
         expected.n,
+        counted.percent(),
         expected.percent()
     ))
 }

@@ -9,7 +9,7 @@ use domain::{ImagePx, Point};
 use phantom::label;
 use rayon::prelude::*;
 use serde::Serialize;
-use statistics::segmentation::{Grid, Overlap, summarise, surface_distance};
+use statistics::segmentation::{Grid, Overlap, SurfaceDistance, summarise, surface_distance};
 use statistics::{Confidence, Estimate, Moments};
 use std::path::Path;
 
@@ -34,8 +34,12 @@ pub struct MaskAgreement {
     pub accuracy_sd: Option<f64>,
     /// Of all pixels of all images together.
     pub micro_dice: Option<f64>,
+    pub micro_jaccard: Option<f64>,
+    pub micro_accuracy: Option<f64>,
     /// 95th percentile of the distance of the outlines, mm, of images with calcium on both sides.
     pub hd95_mm: Estimate,
+    /// Mean distance of the outlines, each to the other, mm, of the same images.
+    pub assd_mm: Estimate,
 }
 
 /// Truth of one image in its box.
@@ -50,7 +54,8 @@ struct Area {
 /// One image, one wall.
 struct Measured {
     overlap: Overlap,
-    hd95_mm: Option<f64>,
+    /// `None` without calcium on both sides.
+    distance: Option<SurfaceDistance>,
 }
 
 /// `folder`: the cohort's folder, with `masks/`. Empty for a method that marks no calcium.
@@ -81,6 +86,9 @@ pub(super) fn masks(
             let of = |value: fn(&Overlap) -> Option<f64>| Moments::of(overlaps.iter().filter_map(value));
             let (dice, jaccard, accuracy) = (of(Overlap::dice), of(Overlap::jaccard), of(Overlap::accuracy));
             let pooled = summarise(&overlaps);
+            let distances = |of: fn(&SurfaceDistance) -> f64| {
+                Moments::of(images.iter().filter_map(|image| image.distance.as_ref().map(of))).mean_estimate(confidence)
+            };
             MaskAgreement {
                 wall: name,
                 images: pooled.images,
@@ -92,7 +100,10 @@ pub(super) fn masks(
                 accuracy: accuracy.mean_estimate(confidence),
                 accuracy_sd: accuracy.variance().map(f64::sqrt),
                 micro_dice: pooled.micro_dice,
-                hd95_mm: Moments::of(images.iter().filter_map(|image| image.hd95_mm)).mean_estimate(confidence),
+                micro_jaccard: pooled.micro_jaccard,
+                micro_accuracy: pooled.micro_accuracy,
+                hd95_mm: distances(|distance| distance.hd95_mm),
+                assd_mm: distances(|distance| distance.assd_mm),
             }
         })
         .collect())
@@ -107,7 +118,7 @@ fn measure(truth: &TruthRow, outlines: &Outlines, folder: &Path) -> Result<[Meas
     let either = anterior.iter().zip(&posterior).map(|(a, p)| *a || *p).collect();
     let against = |reference: Vec<bool>, model: Vec<bool>| -> Result<Measured> {
         let distance = surface_distance(&reference, &model, area.grid)?;
-        Ok(Measured { overlap: Overlap::of(&reference, &model)?, hd95_mm: distance.map(|d| d.hd95_mm) })
+        Ok(Measured { overlap: Overlap::of(&reference, &model)?, distance })
     };
     Ok([
         against(seen(label::ANTERIOR_VISIBLE | label::POSTERIOR_VISIBLE), either)?,

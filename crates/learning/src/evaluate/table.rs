@@ -153,7 +153,9 @@ fn method_lines() -> Vec<Line<Method>> {
         found.push(line(&format!("Dice, {wall}"), move |m| mask(m, |a| spread(&a.dice, a.dice_sd))));
         found.push(line(&format!("Jaccard, {wall}"), move |m| mask(m, |a| spread(&a.jaccard, a.jaccard_sd))));
         found.push(line(&format!("pixel accuracy, {wall}"), move |m| mask(m, |a| spread(&a.accuracy, a.accuracy_sd))));
+        found.push(line(&format!("Dice of all pixels, {wall}"), move |m| mask(m, |a| number(a.micro_dice, 3))));
         found.push(line(&format!("HD95 mm, {wall}"), move |m| mask(m, |a| interval(&a.hd95_mm, 1.0, 2))));
+        found.push(line(&format!("ASSD mm, {wall}"), move |m| mask(m, |a| interval(&a.assd_mm, 1.0, 2))));
     }
     found.extend([
         line("calibration error of segments", |m: &Method| number(m.all.certainty.expected_calibration_error, 3)),

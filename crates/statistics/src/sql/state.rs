@@ -1,5 +1,5 @@
 //! States of a fixed size as aggregates: counts of scores, and exact moments of any numbers. A group costs 208 bytes (`aac_hist`), 408
-//! (`aac_joint_outcome`), 824 (`moments`) or 5 KB (`aac_joint`), whatever the number of its rows; the session's memory limit bounds the
+//! (`aac_joint_outcome`), 832 (`moments`) or 5 KB (`aac_joint`), whatever the number of its rows; the session's memory limit bounds the
 //! groups. Stored states are merged by [`MergeStates`].
 
 use super::refused;
