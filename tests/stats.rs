@@ -141,6 +141,8 @@ fn the_cohort_is_counted_compared_and_followed() {
         ("age_from,weight\n60,many\n", "line 2: \"many\" is no weight"),
         ("age,weight\n60,1\n", "there is no column age_from"),
         ("age_from,weight\n60,1\n50,1\n", "ascending ages"),
+        ("age_from,weight\n", "ascending ages"),
+        ("age_from,weight\n90,1\n", "begins above 85"),
     ] {
         std::fs::write(&standard, content).unwrap();
         refused(&[of("standardised"), vec!["--standard", text(&standard)]].concat(), reason);

@@ -140,6 +140,9 @@ fn own_standard(path: &Path) -> anyhow::Result<Vec<(u32, f64)>> {
         let weight = text(share).parse().map_err(|_| wrong(&format!("line {line}: {:?} is no weight", text(share))))?;
         bands.push((from, weight));
     }
+    if bands.first().is_some_and(|(from, _)| *from > OPEN_FROM) {
+        return Err(wrong(&format!("the first band begins above {OPEN_FROM}, from where on ages are one band")));
+    }
     let standard = Standard::table(bands.clone()).map_err(|e| wrong(&e.context))?;
     let ends = bands.iter().skip(1).map(|(from, _)| Some(*from).filter(|from| *from <= OPEN_FROM)).chain([None]);
     let known = bands.iter().zip(ends).filter(|((from, _), _)| *from <= OPEN_FROM);
