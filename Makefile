@@ -1,6 +1,6 @@
 # aortica: `make demo` first, `make test` before a commit. `make help` lists the targets.
 #
-# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 9, unit 35 (of it 16 to build, 9 simulation), k8s 2, smoke 4, faults 5, clients 3.
+# Budget on 2 cores, cold, in minutes (CI: at most 60 together): runtime 1, lint 9, unit 35 (of it 16 to build, 9 simulation), k8s 2, smoke 4, faults 5, clients 4.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
