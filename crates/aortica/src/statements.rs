@@ -425,4 +425,33 @@ mod tests {
             assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1, "{close}");
         }
     }
+
+    /// Two women stay low, one goes from low to high; a man stays moderate on another scanner.
+    #[tokio::test]
+    async fn transitions_are_shares_of_those_who_began_there() {
+        let visits = "(SELECT column1 AS sex, column2 AS first_cat, 'c' || column2 AS first_cat_label, column3 AS last_cat,
+                      'c' || column3 AS last_cat_label, column4 AS first_total, column5 AS last_total, 365.25 AS days,
+                      column6 AS scanner_changed FROM (VALUES ('F', 0, 0, 0, 1, false), ('F', 0, 0, 1, 1, false), ('F', 0, 2, 1, 7, false),
+                      ('M', 1, 1, 3, 4, true)))";
+        let lake = Lake::create_if_absent(Location::in_memory()).await.unwrap();
+        let session = lake.session(SessionOptions::default()).await.unwrap();
+        let asked = Asked::of(visits, &["sex"]);
+        let (moves, change) = (transitions(&asked), progression(&asked, Some(2.0)));
+        for (sql, wanted) in [
+            (
+                &moves,
+                "sex = 'F' AND first_cat_label = 'c0' AND last_cat_label = 'c0' AND count = 2 AND n = 3 AND abs(estimate - 2.0 / 3) < 1e-12",
+            ),
+            (&moves, "sex = 'F' AND last_cat_label = 'c2' AND count = 1 AND n = 3"),
+            (&moves, "sex = 'M' AND last_cat_label = 'c1' AND count = 1 AND n = 1 AND estimate = 1"),
+            (&change, "sex = 'F' AND statistic = 'scanner_changed' AND n = 3 AND estimate = 0"),
+            (&change, "sex = 'M' AND statistic = 'scanner_changed' AND n = 1 AND estimate = 1"),
+            (&change, "sex = 'F' AND statistic = 'progressed' AND n = 3 AND abs(estimate - 1.0 / 3) < 1e-12"),
+        ] {
+            let rows = session.collect(&format!("SELECT sex FROM ({sql}) WHERE {wanted}")).await.unwrap();
+            assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1, "{wanted}");
+        }
+        let all = session.collect(&moves).await.unwrap();
+        assert_eq!(all.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
+    }
 }
