@@ -8,7 +8,9 @@ use crate::{environment, overlay, study_key};
 use anyhow::Context;
 use domain::{Fingerprint, ItemId, Radiograph, Reading, StudyKey};
 use imaging::{Deidentify, Limits};
-use inference::{ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, Stage, StageClient, Token};
+use inference::{
+    ClientConfig, ErrorKind, Forms, ModelManifest, Runtime, Session, SessionConfig, Stage, StageClient, Token, Turns,
+};
 use lake::{Lake, Policy, Role};
 use pipeline::Pipeline;
 use pipeline::definition::PipelineDefinition;
@@ -109,11 +111,16 @@ pub async fn networks(
         let networks = settings.networks.clone();
         return tokio::task::spawn_blocking(move || {
             let runtime = runtime()?;
-            let start = |manifest: &ModelManifest| -> anyhow::Result<Arc<Session>> {
-                let config = networks.session(manifest.name(), threads)?;
-                Ok(Arc::new(Session::start(&runtime, manifest.clone(), config)?))
+            let configured =
+                |manifest: &ModelManifest| anyhow::Ok((manifest.clone(), networks.session(manifest.name(), threads)?));
+            let models = pipeline.networks().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
+            // A core that goes to and fro between two networks finds its cache full of the other's numbers.
+            let turns = Turns::of_devices(models.iter().map(|(_, config)| config));
+            let start = |(manifest, config): (ModelManifest, SessionConfig)| -> anyhow::Result<Arc<Session>> {
+                let turns = turns.get(&config.device);
+                Ok(Arc::new(Session::start_beside(&runtime, manifest, config, turns)?))
             };
-            let sessions = pipeline.networks().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+            let sessions = models.into_iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
             let provider = joined(sessions.iter().map(|session| session.provider()));
             let stages = Stages(sessions.into_iter().map(|session| session as Arc<dyn Stage>).collect());
             Ok(Networks { pipeline, stages, provider })

@@ -10,7 +10,7 @@ use crate::protocol::message::grpc_inference_service_server::GrpcInferenceServic
 use crate::rest;
 use crate::room::{self, Room};
 use crate::runtime::Runtime;
-use crate::session::{Device, Session, SessionConfig};
+use crate::session::{Session, SessionConfig};
 use crate::turns::Turns;
 use axum::Json;
 use axum::Router;
@@ -21,7 +21,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -165,20 +164,9 @@ impl ServerConfig {
     }
 }
 
-/// Turns on each device that is used: as many batches at once as the model that asks for most, on a GPU at least two.
-fn turns(models: &[(ModelManifest, SessionConfig)]) -> BTreeMap<Device, Turns> {
-    let mut at_once: BTreeMap<Device, usize> = BTreeMap::new();
-    for (_, config) in models {
-        let least = if config.device == Device::Cpu { 1 } else { 2 };
-        let most = at_once.entry(config.device).or_insert(least);
-        *most = (*most).max(config.runners);
-    }
-    at_once.into_iter().map(|(device, at_once)| (device, Turns::new(at_once))).collect()
-}
-
 /// Loads one model after the other, each off the async threads.
 async fn load(served: Arc<Served>, runtime: Runtime, models: Vec<(ModelManifest, SessionConfig)>) -> Result<()> {
-    let turns = turns(&models);
+    let turns = Turns::of_devices(models.iter().map(|(_, config)| config));
     for (index, (manifest, config)) in models.into_iter().enumerate() {
         let (runtime, turns) = (runtime.clone(), turns.get(&config.device).cloned());
         let start = move || Session::start_beside(&runtime, manifest, config, turns.as_ref());

@@ -6,6 +6,8 @@
 //! nor pays for what it used while nobody else wanted the device: all who come start level, at a clock that goes with the turns
 //! (start-time fair queuing; Goyal, Vin and Cheng 1997).
 
+use crate::session::{Device, SessionConfig};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -63,6 +65,18 @@ impl Turns {
         let state =
             State { free: at_once.max(1), models: Vec::new(), waiting: Vec::new(), arrivals: 0, clock: Duration::ZERO };
         Turns { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Those of each device that the models use: as many batches at once as the model that asks for most, on a GPU at least
+    /// two.
+    pub fn of_devices<'a>(models: impl Iterator<Item = &'a SessionConfig>) -> BTreeMap<Device, Turns> {
+        let mut at_once: BTreeMap<Device, usize> = BTreeMap::new();
+        for config in models {
+            let least = if config.device == Device::Cpu { 1 } else { 2 };
+            let most = at_once.entry(config.device).or_insert(least);
+            *most = (*most).max(config.runners);
+        }
+        at_once.into_iter().map(|(device, at_once)| (device, Turns::new(at_once))).collect()
     }
 
     pub(crate) fn place(&self) -> Place {

@@ -2,49 +2,25 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Counts;
-use arrow::array::{Array, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
-use domain::{ExcludeReason, FailReason};
-use lake::{Lake, SessionOptions};
+use lake::Lake;
+use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// Items of a submission by outcome; those without a row are not counted (invariant 5: they are pending).
 ///
 /// # Errors
-/// Those of the lake.
+/// Those of the lake; it has no submission of this id.
 pub async fn counts(lake: &Lake, submission: &str) -> Result<Counts> {
-    if !submission.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Error::new(ErrorKind::Source, "a submission's id has hexadecimal digits only"));
-    }
-    let session = lake.session(SessionOptions::default()).await?;
-    let sql = format!(
-        "SELECT status, fail_reason, count(*) AS items FROM ledger
-         WHERE submission = '{submission}' AND status <> 'pending' GROUP BY status, fail_reason"
-    );
-    let mut answer = session.query(&sql).await?;
-    let mut counts = Counts::default();
-    let odd = |what: &str| Error::new(ErrorKind::Bug, format!("the ledger has {what}"));
-    while let Some(batch) = answer.next().await? {
-        let column = |i: usize, kind: &DataType| cast(batch.column(i), kind).map_err(|_| odd("another shape"));
-        let (status, reason) = (column(0, &DataType::Utf8)?, column(1, &DataType::Utf8)?);
-        let items = column(2, &DataType::Int64)?;
-        for row in 0..batch.num_rows() {
-            let items = u64::try_from(items.as_primitive::<Int64Type>().value(row)).unwrap_or(0);
-            let reasons = reason.as_string::<i32>();
-            let reason = if reasons.is_valid(row) { reasons.value(row) } else { "" };
-            match status.as_string::<i32>().value(row) {
-                "scored" => counts.scored += items,
-                "excluded" => {
-                    let reason: ExcludeReason = reason.parse().map_err(|_| odd("an unknown reason of exclusion"))?;
-                    *counts.excluded.entry(reason).or_default() += items;
-                }
-                "failed" => {
-                    let reason: FailReason = reason.parse().map_err(|_| odd("an unknown reason of failure"))?;
-                    *counts.failed.entry(reason).or_default() += items;
-                }
-                _ => return Err(odd("an unknown status")),
-            }
-        }
-    }
-    Ok(counts)
+    let asked = [submission.to_owned()];
+    let tallies = lake.census(&asked, i64::MAX).await?;
+    let [tally] = &tallies[..] else {
+        return Err(Error::new(ErrorKind::Bug, "the ledger tells of more than the submission asked about"));
+    };
+    Ok(Counts { scored: tally.scored, excluded: by_reason(&tally.excluded)?, failed: by_reason(&tally.failed)? })
+}
+
+fn by_reason<R: FromStr + Ord>(items: &BTreeMap<&'static str, u64>) -> Result<BTreeMap<R, u64>> {
+    let known =
+        |name: &str| name.parse().map_err(|_| Error::new(ErrorKind::Bug, format!("the ledger has a reason {name}")));
+    items.iter().map(|(name, items)| Ok((known(name)?, *items))).collect()
 }

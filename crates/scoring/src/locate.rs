@@ -22,6 +22,8 @@ pub const ASPECT_RANGE: std::ops::RangeInclusive<f64> = 0.2..=5.0;
 
 /// Square, and the other steps of a fourth root of 2 from .7 to 1.4.
 const UNKNOWN_ASPECTS: [f64; 5] = [1.0, 0.707, 0.841, 1.189, 1.414];
+/// Powers of the grey levels: as they are, and as a screen's curve darkens them.
+const UNKNOWN_CURVES: [f64; 2] = [1.0, 1.5];
 
 /// Grey shares that become black and white, of all pixels of the picture (padding left out).
 const BLACK_SHARE: f64 = 0.005;
@@ -193,65 +195,100 @@ pub fn prepare(raster: &Raster, aspect: f64) -> LocateInput {
         }
     }
 
-    let (black, white) = grey_range(&picture, BLACK_SHARE, WHITE_SHARE);
+    let range = grey_range(&picture, BLACK_SHARE, WHITE_SHARE);
     let mut pixels = vec![0u8; STAGE_WIDTH * STAGE_HEIGHT];
-    if white > black {
-        let gain = 255.0 / (white - black);
-        for (row, line) in picture.chunks_exact(columns).enumerate() {
-            let start = (down.start + row) * STAGE_WIDTH + across.start;
-            for (target, &value) in pixels[start..start + line.len()].iter_mut().zip(line) {
-                *target = ((value - black) * gain + 0.5).clamp(0.0, 255.0) as u8;
-            }
-        }
+    for (row, line) in picture.chunks_exact(columns).enumerate() {
+        let start = (down.start + row) * STAGE_WIDTH + across.start;
+        stretch(line, range, &mut pixels[start..start + line.len()]);
     }
     let to_stage = Affine::scale_then_shift(across.scale, down.scale, across.shift, down.shift);
     LocateInput { pixels, to_stage }
 }
 
-/// The rows of the picture that one row of the stage averages, added up with their weights.
+/// The rows of the picture that one row of the stage averages, added up with their weights, up to four in one go.
 fn add_rows(raster: &Raster, taps: &Taps, sum: &mut [f32]) {
-    let row = |offset: usize| raster.row((taps.first + offset) as u32);
-    match taps.weights[..] {
-        [a] => weigh(sum, [a], [row(0)]),
-        [a, b] => weigh(sum, [a, b], [row(0), row(1)]),
-        [a, b, c] => weigh(sum, [a, b, c], [row(0), row(1), row(2)]),
-        [a, b, c, d] => weigh(sum, [a, b, c, d], [row(0), row(1), row(2), row(3)]),
-        ref many => {
-            sum.fill(0.0);
-            for (offset, &weight) in many.iter().enumerate() {
-                for (sum, &pixel) in sum.iter_mut().zip(row(offset)) {
-                    *sum += weight * f32::from(pixel);
-                }
-            }
+    sum.fill(0.0);
+    for (go, weights) in taps.weights.chunks(4).enumerate() {
+        let row = |offset: usize| raster.row((taps.first + 4 * go + offset) as u32);
+        match *weights {
+            [a] => weigh(sum, [a], [row(0)]),
+            [a, b] => weigh(sum, [a, b], [row(0), row(1)]),
+            [a, b, c] => weigh(sum, [a, b, c], [row(0), row(1), row(2)]),
+            [a, b, c, d] => weigh(sum, [a, b, c, d], [row(0), row(1), row(2), row(3)]),
+            _ => {}
         }
     }
 }
 
-/// Sum of a few rows, each with its weight, without writing any sum in between.
+/// Adds a few rows, each with its weight, without writing any sum in between.
 fn weigh<const N: usize>(sum: &mut [f32], weights: [f32; N], rows: [&[u16]; N]) {
     let rows = rows.map(|row| &row[..sum.len()]);
     for (i, sum) in sum.iter_mut().enumerate() {
-        let mut total = 0.0;
         for k in 0..N {
-            total += weights[k] * f32::from(rows[k][i]);
+            *sum += weights[k] * f32::from(rows[k][i]);
         }
-        *sum = total;
     }
 }
 
-/// The aspects under which a picture is looked at: its own where that is known. Where header and manifest are silent,
-/// square first, then in steps of a fourth root of 2 over the range that the network is trained for: films come squared,
-/// squeezed and padded, and a spine is seen best in its own proportions.
-pub fn aspects_to_try(spacing: &PixelSpacing) -> Vec<f64> {
+/// How a picture is shown to the network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Height of a pixel over its width.
+    pub aspect: f64,
+    /// Power to which the grey levels 0..=1 are taken; above 1, bright ones differ more from each other.
+    pub gamma: f64,
+}
+
+impl Look {
+    /// Grey levels as they are.
+    pub fn plain(aspect: f64) -> Look {
+        Look { aspect, gamma: 1.0 }
+    }
+
+    /// What the network is given at this look: [`prepare`], then the grey levels curved.
+    pub fn at(self, raster: &Raster) -> LocateInput {
+        let mut input = prepare(raster, self.aspect);
+        if self.gamma != 1.0 {
+            let curved = |grey: usize| (255.0 * (grey as f64 / 255.0).powf(self.gamma)).round() as u8;
+            let curve: [u8; 256] = std::array::from_fn(curved);
+            input.pixels.iter_mut().for_each(|pixel| *pixel = curve[usize::from(*pixel)]);
+        }
+        input
+    }
+}
+
+/// The looks that a picture gets: one, as it is, where its aspect is known. Where header and manifest are silent, a picture has
+/// lost its proportions and its grey scale: films are squared, squeezed and padded, and saved with a curve for screens. It is then looked
+/// at as it is first, in steps of a fourth root of 2 over the aspects that the network is trained for, and each time also darker: a
+/// spine is seen best in its own proportions, a bright one best dark.
+pub fn looks_at(spacing: &PixelSpacing) -> Vec<Look> {
     match spacing.known_aspect() {
-        Some(aspect) => vec![believable_aspect(aspect)],
-        None => UNKNOWN_ASPECTS.to_vec(),
+        Some(aspect) => vec![Look::plain(believable_aspect(aspect))],
+        None => {
+            let looks = |gamma: f64| UNKNOWN_ASPECTS.map(|aspect| Look { aspect, gamma });
+            UNKNOWN_CURVES.into_iter().flat_map(looks).collect()
+        }
     }
 }
 
 /// `aspect`, or 1 where it is outside [`ASPECT_RANGE`].
 pub fn believable_aspect(aspect: f64) -> f64 {
     if ASPECT_RANGE.contains(&aspect) { aspect } else { 1.0 }
+}
+
+/// The whole number nearest to one of 0..2^23. Beyond 2^23 a number has no fraction: what is added to it is rounded, and its last
+/// bits are the whole number. Two instructions for several values, where a checked conversion takes ten for one.
+#[inline]
+pub(crate) fn nearest(value: f32) -> u32 {
+    (value + 8_388_608.0).to_bits() & 0x7F_FFFF
+}
+
+/// Grey values to 0..=255: `black` and less to 0, `white` and more to 255. All 0 unless `white` is above `black`.
+pub(crate) fn stretch(values: &[f32], (black, white): (f32, f32), target: &mut [u8]) {
+    let gain = if white > black { 255.0 / (white - black) } else { 0.0 };
+    for (target, value) in target.iter_mut().zip(values) {
+        *target = nearest(((value - black) * gain).clamp(0.0, 255.0)) as u8;
+    }
 }
 
 /// The grey levels below which the shares `low` and `high` of the values lie, 0..=65535, to one grey level.
@@ -264,17 +301,17 @@ pub(crate) fn grey_range(values: &[f32], low: f64, high: f64) -> (f32, f32) {
         return (0.0, 0.0);
     }
     let count = values.len();
-    let level = |value: f32| (value + 0.5).clamp(0.0, 65_535.0) as u16;
+    let levels: Vec<u16> = values.iter().map(|value| nearest(value.clamp(0.0, 65_535.0)) as u16).collect();
     // Neighbours are alike: four tables in turn, so that no addition waits for the one before.
     let mut blocks = [[0u32; 256]; 4];
-    let (quads, rest) = values.as_chunks::<4>();
+    let (quads, rest) = levels.as_chunks::<4>();
     for quad in quads {
-        for (bins, value) in blocks.iter_mut().zip(quad) {
-            bins[usize::from(level(*value) >> 8)] += 1;
+        for (bins, level) in blocks.iter_mut().zip(quad) {
+            bins[usize::from(level >> 8)] += 1;
         }
     }
-    for value in rest {
-        blocks[0][usize::from(level(*value) >> 8)] += 1;
+    for level in rest {
+        blocks[0][usize::from(level >> 8)] += 1;
     }
     let blocks: [u32; 256] = std::array::from_fn(|bin| blocks.iter().map(|part| part[bin]).sum());
     // The first bin at which more than `rank` values lie in it or below, and how many lie below it.
@@ -290,10 +327,14 @@ pub(crate) fn grey_range(values: &[f32], low: f64, high: f64) -> (f32, f32) {
     let rank = |share: f64| (share * (count - 1) as f64).round() as u32;
     let ends = [rank(low), rank(high)].map(|rank| (rank, reach(&blocks, 0, rank)));
     let mut fine = [[0u32; 256]; 2];
-    for level in values.iter().map(|value| level(*value)) {
-        for (bins, (_, (block, _))) in fine.iter_mut().zip(&ends) {
-            if usize::from(level >> 8) == *block {
-                bins[usize::from(level & 255)] += 1;
+    for (bins, (_, (block, _))) in fine.iter_mut().zip(&ends) {
+        let block = *block as u16;
+        // Few lie in it: many are passed over at a time.
+        for many in levels.chunks(32) {
+            if many.iter().fold(false, |any, level| any | (level >> 8 == block)) {
+                for level in many.iter().filter(|level| **level >> 8 == block) {
+                    bins[usize::from(level & 255)] += 1;
+                }
             }
         }
     }
@@ -470,6 +511,46 @@ mod tests {
 
     fn gradient(width: u32, height: u32) -> Raster {
         Raster::new(width, height, (0..width * height).map(|i| (i % width * 20 + i / width * 7) as u16).collect())
+    }
+
+    #[test]
+    fn a_picture_without_a_header_is_looked_at_in_several_shapes_and_curves() {
+        let known = looks_at(&PixelSpacing { aspect: Some(1.3), ..PixelSpacing::default() });
+        assert_eq!(known, [Look::plain(1.3)], "one look where the proportions are known");
+        let unknown = looks_at(&PixelSpacing::default());
+        assert_eq!(unknown[0], Look::plain(1.0), "as it is first");
+        assert!(unknown.iter().all(|look| ASPECT_RANGE.contains(&look.aspect)));
+        let raster = gradient(300, 200);
+        let (plain, dark) = (Look::plain(1.0).at(&raster), Look { aspect: 1.0, gamma: 1.5 }.at(&raster));
+        assert_eq!(plain.pixels, prepare(&raster, 1.0).pixels);
+        assert_eq!(plain.to_stage, dark.to_stage);
+        let ends = |input: &LocateInput| (input.pixels.iter().min().copied(), input.pixels.iter().max().copied());
+        assert_eq!(ends(&plain), ends(&dark), "black stays black and white white");
+        for (plain, dark) in plain.pixels.iter().zip(&dark.pixels) {
+            // 255 (g / 255)^1.5
+            let wanted = f64::from(*plain).powi(3).sqrt() / 255f64.sqrt();
+            assert!((f64::from(*dark) - wanted).abs() <= 0.5 + 1e-9, "{plain} became {dark}");
+        }
+    }
+
+    #[test]
+    fn grey_ranges_and_stretches_are_those_of_sorted_values_and_of_plain_rounding() {
+        let noise = |i: u32| f32::from((i.wrapping_mul(2_654_435_761) >> 17) as u16) + (i % 7) as f32 / 8.0;
+        for count in [1u32, 2, 31, 33, 1000, 4099] {
+            let values: Vec<f32> = (0..count).map(noise).collect();
+            let mut sorted = values.clone();
+            sorted.sort_by(f32::total_cmp);
+            let at = |share: f64| sorted[(share * f64::from(count - 1)).round() as usize];
+            let (black, white) = grey_range(&values, 0.05, 0.9);
+            assert!((black - at(0.05)).abs() <= 0.5 && (white - at(0.9)).abs() <= 0.5, "{count}: {black} {white}");
+            let mut stretched = vec![9; values.len()];
+            stretch(&values, (black, white), &mut stretched);
+            for (value, got) in values.iter().zip(stretched) {
+                let exact = if white > black { 255.0 * (value - black) / (white - black) } else { 0.0 };
+                assert!((f32::from(got) - exact.clamp(0.0, 255.0)).abs() <= 0.5 + 1e-3, "{value} became {got}");
+            }
+        }
+        assert_eq!(grey_range(&[], 0.1, 0.9), (0.0, 0.0));
     }
 
     #[test]

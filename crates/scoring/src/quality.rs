@@ -28,7 +28,8 @@ pub struct Picture {
 
 /// Flags that the spine, the region and the header raise, in the order of [`QualityFlag`]; those of confidence come with the summary.
 pub fn image_flags(spine: &Spine, state: &[PixelState], picture: &Picture) -> Vec<QualityFlag> {
-    let share = |wanted: PixelState| state.iter().filter(|s| **s == wanted).count() as f64 / state.len().max(1) as f64;
+    let count = |wanted: PixelState| state.iter().fold(0u32, |count, s| count + u32::from(*s == wanted));
+    let share = |wanted: PixelState| f64::from(count(wanted)) / state.len().max(1) as f64;
     let [spacing, aspect, annotation] = header_flags(picture);
     [
         spacing,

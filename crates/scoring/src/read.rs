@@ -30,17 +30,17 @@ pub enum Localisation {
     Excluded(ExcludeReason),
 }
 
-/// By so much (mean heatmap peak of L1-L4, 0..1) a spine must be seen more clearly under another aspect to be preferred to a
-/// square one.
-const ASPECT_ADVANTAGE: f64 = 0.02;
+/// By so much (mean heatmap peak of L1-L4, 0..1) a spine must be seen more clearly at another look to be preferred to the first, which
+/// takes the picture as it is.
+const FIRST_LOOK_ADVANTAGE: f64 = 0.02;
 /// Two readings of one picture name the levels alike when their vertebrae L1-L4 lie this near on average, in heights of L1-L4.
 const SAME_NAMES_HEIGHTS: f64 = 0.5;
 
-/// [`find_region`] under several aspects of the pixels.
+/// [`find_region`] at several looks ([`crate::locate::looks_at`]).
 ///
 /// Looks that give the same vertebrae the same names stand together, and the names that are seen most clearly in sum count:
-/// one look may be sure and wrong. Of their looks the clearest counts, a square one first. How much of what was seen speaks for
-/// other names lowers the confidence in the naming. An image that shows no spine under any aspect is excluded for the reason
+/// one look may be sure and wrong. Of their looks the clearest counts, the first before others. How much of what was seen speaks for
+/// other names lowers the confidence in the naming. An image that shows no spine at any look is excluded for the reason
 /// that the first one gives.
 ///
 /// # Errors
@@ -60,20 +60,19 @@ pub fn find_region_among(
     // For each look what speaks for its names.
     let support: Vec<f64> =
         looks.iter().map(|look| looks.iter().filter(|other| named_alike(look, other)).map(clear).sum()).collect();
-    let preferred = |place: usize| {
-        let advantage = if place == 0 { ASPECT_ADVANTAGE } else { 0.0 };
-        (support[place], clear(&looks[place]) + advantage)
+    // The first of the largest; sums of the same terms in another order differ in their last bits.
+    let first_of_most = |places: &[usize], value: &dyn Fn(usize) -> f64| {
+        places.iter().copied().reduce(|best, place| if value(place) > value(best) + 1e-9 { place } else { best })
     };
-    let better = |a: usize, b: usize| {
-        let (a, b) = (preferred(a), preferred(b));
-        // Sums of the same terms in another order differ in their last bits.
-        if (a.0 - b.0).abs() > 1e-9 { a.0 > b.0 } else { a.1 > b.1 }
-    };
-    let Some(best) = (0..looks.len()).reduce(|best, place| if better(place, best) { place } else { best }) else {
+    let all: Vec<usize> = (0..looks.len()).collect();
+    let Some(named) = first_of_most(&all, &|place| support[place]) else {
         return Err(Error::new(ErrorKind::NetworkOutput, "the network was not asked"));
     };
+    let alike: Vec<usize> = all.into_iter().filter(|place| named_alike(&looks[*place], &looks[named])).collect();
+    let clearest = |place: usize| clear(&looks[place]) + if place == 0 { FIRST_LOOK_ADVANTAGE } else { 0.0 };
+    let best = first_of_most(&alike, &clearest).unwrap_or(named);
     let seen: f64 = looks.iter().map(clear).sum();
-    let share = if seen > 0.0 { support[best] / seen } else { 1.0 };
+    let share = if seen > 0.0 { support[named] / seen } else { 1.0 };
     let mut chosen = looks.swap_remove(best);
     if let Localisation::Found(located) = &mut chosen {
         located.spine.level_confidence *= share;

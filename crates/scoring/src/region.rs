@@ -6,7 +6,7 @@
 //! Between two lines the map is bilinear; it is continuous across them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::locate::grey_range;
+use crate::locate::{grey_range, stretch};
 use crate::shape::{AortaEstimate, DISC_LINES};
 use crate::validity::{BlankAreas, PixelState};
 use domain::{ImagePx, PixelSpacing, Point, Raster, RegionPx, Wall};
@@ -218,16 +218,16 @@ impl Region {
             for (start, dx, dy) in &lines {
                 for i in 0..nx {
                     // Along a row the bilinear map is linear, so that samples are equal steps.
-                    let at = |column: usize| {
-                        let t = (column * nx + i) as f64 + 0.5;
-                        ((start.x + t * dx) as f32, (start.y + t * dy) as f32)
+                    let along = |start: f64, step: f64| {
+                        let (first, step) = ((start + (i as f64 + 0.5) * step) as f32, (step * nx as f64) as f32);
+                        std::array::from_fn(|column| first + column as i32 as f32 * step)
                     };
+                    let (xs, ys) = (along(start.x, *dx), along(start.y, *dy));
                     if within {
-                        raster.add_samples(&std::array::from_fn(at), &mut sums);
+                        raster.add_samples(&xs, &ys, &mut sums);
                     } else {
-                        for (column, sum) in sums.iter_mut().enumerate() {
-                            let (x, y) = at(column);
-                            *sum += raster.sample(x, y);
+                        for (sum, (x, y)) in sums.iter_mut().zip(xs.iter().zip(&ys)) {
+                            *sum += raster.sample(*x, *y);
                         }
                     }
                 }
@@ -244,15 +244,18 @@ impl Region {
             }
         }
         let valid: Vec<bool> = state.iter().map(|s| *s == PixelState::Valid).collect();
-        let (black, white) = if valid.iter().all(|v| *v) {
+        let is_whole = valid.iter().fold(true, |all, v| all & v);
+        let range = if is_whole {
             grey_range(&grey, BLACK_SHARE, WHITE_SHARE)
         } else {
             let seen: Vec<f32> = grey.iter().zip(&valid).filter_map(|(g, v)| v.then_some(*g)).collect();
             grey_range(&seen, BLACK_SHARE, WHITE_SHARE)
         };
-        let gain = if white > black { 255.0 / (white - black) } else { 0.0 };
-        let stretch = |(g, v): (&f32, &bool)| if *v { ((g - black) * gain + 0.5).clamp(0.0, 255.0) as u8 } else { 0 };
-        let pixels = grey.iter().zip(&valid).map(stretch).collect();
+        let mut pixels = vec![0; grey.len()];
+        stretch(&grey, range, &mut pixels);
+        for (pixel, valid) in pixels.iter_mut().zip(&valid) {
+            *pixel *= u8::from(*valid);
+        }
         RegionImage { pixels, valid, state }
     }
 

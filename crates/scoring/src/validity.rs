@@ -46,8 +46,10 @@ impl BlankAreas {
         let mut grid = Vec::with_capacity(columns * rows);
         for row in 0..rows {
             let line = raster.row((row * stride + stride / 2).min(height - 1) as u32);
+            let centres = line.iter().skip(stride / 2).step_by(stride).copied();
             // The last cell may be cut before its centre.
-            grid.extend(line.chunks(stride).map(|cell| cell[(stride / 2).min(cell.len() - 1)]));
+            let last = line[width - 1];
+            grid.extend(centres.chain(std::iter::once(last)).take(columns));
         }
         let levels = extreme_levels(&grid);
         let mut areas =
@@ -149,7 +151,9 @@ impl BlankAreas {
 
 /// The most frequent grey level near each end of the range, where it is frequent enough to be an area.
 fn extreme_levels(grid: &[u16]) -> [Option<u16>; 2] {
-    let (low, high) = grid.iter().fold((u16::MAX, 0), |(low, high), &value| (value.min(low), value.max(high)));
+    // One at a time, each of which goes several values at a time.
+    let low = grid.iter().fold(u16::MAX, |low, &value| value.min(low));
+    let high = grid.iter().fold(0, |high, &value| value.max(high));
     if low >= high {
         // A single level: nothing is shown anywhere.
         return [Some(low), None];

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use inference::tensor::named;
 use inference::{Tensor, Trace};
 use scoring::levels::LocateOutput;
-use scoring::locate::{LocateInput, STAGE_HEIGHT, STAGE_WIDTH, aspects_to_try, prepare};
+use scoring::locate::{LocateInput, Look, STAGE_HEIGHT, STAGE_WIDTH, looks_at};
 use scoring::quality::Picture;
 use scoring::read::{Localisation, Located, find_region_among};
 use scoring::region::RegionImage;
@@ -18,22 +18,22 @@ const INPUT: &str = "image";
 const HEATMAPS: &str = "heatmaps";
 const VIEW: &str = "view";
 
-/// A radiograph, and how the network is to see it: under each aspect that its pixels may have.
+/// A radiograph, and how the network is to see it: in each way in which its pixels may be meant.
 pub(crate) struct Prepared {
     pub radiograph: Radiograph,
-    inputs: Vec<(f64, LocateInput)>,
+    inputs: Vec<(Look, LocateInput)>,
 }
 
 impl Prepared {
     /// Takes a thread for as long as it lasts: done on the one that has just decoded, whose cache holds the pixels. `looks_max` bounds the
-    /// aspects that are tried.
+    /// ways that are tried.
     pub fn of(radiograph: Radiograph, looks_max: usize) -> Prepared {
-        let look = |aspect: f64| (aspect, prepare(&radiograph.raster, aspect));
-        let inputs = aspects_to_try(&radiograph.spacing).into_iter().take(looks_max).map(look).collect();
+        let look = |look: Look| (look, look.at(&radiograph.raster));
+        let inputs = looks_at(&radiograph.spacing).into_iter().take(looks_max).map(look).collect();
         Prepared { radiograph, inputs }
     }
 
-    /// The radiograph, and its pixels for a network under the first aspect.
+    /// The radiograph, and its pixels for a network at the first look.
     pub fn first_look(self) -> (Radiograph, Vec<u8>) {
         let pixels = self.inputs.into_iter().next().map_or_else(Vec::new, |(_, input)| input.pixels);
         (self.radiograph, pixels)
@@ -65,11 +65,11 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
         return Err(Error::new(ErrorKind::Definition, "the pipeline locates nothing").into());
     };
     let stage = steps.stage(&stage.model)?;
-    let answers = try_join_all(inputs.into_iter().map(|(aspect, input)| async move {
+    let answers = try_join_all(inputs.into_iter().map(|(look, input)| async move {
         let shape = [1, 1, STAGE_HEIGHT, STAGE_WIDTH];
         let tensor = Tensor::new(INPUT, &shape, input.pixels).map_err(of_inference)?;
         let outputs = steps.ask(stage, tensor, trace).await?;
-        Ok::<_, Stop>((aspect, input.to_stage, outputs))
+        Ok::<_, Stop>((look, input.to_stage, outputs))
     }))
     .await?;
     steps
@@ -81,11 +81,11 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
             });
             let tensors = tensors.collect::<Way<Vec<_>>>()?;
             let outputs: Vec<LocateOutput> = std::iter::zip(&answers, &tensors)
-                .map(|((aspect, to_stage, _), (heatmaps, view))| LocateOutput {
+                .map(|((look, to_stage, _), (heatmaps, view))| LocateOutput {
                     heatmaps,
                     view,
                     to_stage: *to_stage,
-                    aspect: *aspect,
+                    aspect: look.aspect,
                 })
                 .collect();
             let shape =
