@@ -7,6 +7,9 @@ EXAMPLE is the built example `forest` of crates/scoring, FOREST a file of `aorti
 """
 
 import argparse
+import datetime
+import json
+import platform
 import subprocess
 import tempfile
 import time
@@ -125,6 +128,7 @@ def main():
     parser.add_argument("test")
     parser.add_argument("--patches", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=10, help="regions of the test folder that are timed")
+    parser.add_argument("--record", type=Path, default=Path(__file__).parent / "record.json")
     options = parser.parse_args()
     random = np.random.default_rng(1)
     regions, valid, labels = (part[: options.images] for part in shards(options.test))
@@ -162,6 +166,23 @@ def main():
     print(f"milliseconds a region on one core: ours {ours_ms:.1f}, features by numpy and scikit-learn {vectorised_ms:.0f}, "
           f"features by scikit-image alone {plain_ms:.0f}")
     print(f"times faster: {vectorised_ms / ours_ms:.1f} than numpy and scikit-learn, {plain_ms / ours_ms:.0f} than scikit-image")
+    record = {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu(),
+        "regions": len(regions),
+        "ms_a_region": {"ours": ours_ms, "numpy and scikit-learn": vectorised_ms, "scikit-image": plain_ms},
+        "times_faster_than_numpy_and_scikit_learn": vectorised_ms / ours_ms,
+        "times_faster_than_scikit_image": plain_ms / ours_ms,
+    }
+    options.record.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def cpu():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":
