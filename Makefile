@@ -119,6 +119,7 @@ prove: runtime release ## the longer proofs; their records are checked in under 
 	python3 tests/prove/kill.py --aortica $(RELEASE) --record tests/prove/kill.json
 	python3 tests/prove/precision.py --aortica $(RELEASE) --record tests/prove/precision.json
 	tests/prove/others.sh --aortica $(RELEASE) --record tests/prove/others.json
+	tests/prove/triton.sh --aortica $(RELEASE) --record tests/prove/triton.json
 	python3 tests/prove/faults.py --aortica $(RELEASE) --record tests/prove/faults.json
 	$(CARGO) build --locked -p inference --example load
 	python3 tests/prove/soak.py --aortica $(RELEASE) --load target/debug/examples/load --record tests/prove/soak.json
