@@ -78,7 +78,7 @@ async fn a_picture_of_unknown_proportions_is_looked_at_in_several() {
     study.add("film.png", &picture_of_unknown_aspect(Shows::LateralSpine, 1));
     let lake = lake().await;
     let report = run(&study, &lake, &small_batches()).await.unwrap();
-    assert_eq!((report.outcomes.scored, study.asked()), (1, 5));
+    assert_eq!((report.outcomes.scored, study.asked()), (1, 10), "five proportions under two curves");
     let flags = sql(&lake, "SELECT quality_flags FROM readings").await;
     assert!(flags.contains("aspect_unknown"), "{flags}");
 }
