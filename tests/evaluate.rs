@@ -138,3 +138,79 @@ fn the_page_shows_every_figure_by_every_method_and_names_nobody() {
         assert!(!name.is_empty() && !html.contains(&name), "{name} is on the page");
     }
 }
+
+/// A cross-validation: each fold's pipeline reads the images that its fold tests, and all of them together are one method.
+#[test]
+fn pipelines_of_the_folds_are_judged_as_one_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (folds, lake) = (at("folds.csv"), at("lake"));
+    run(
+        &["folds", "--truth", text(cohort()), "--folds", "2", "--validation", "3", "--seed", "1", "-o", text(&folds)],
+        0,
+    );
+    let table = std::fs::read_to_string(&folds).unwrap();
+    let definition = std::fs::read_to_string(repository().join("pipelines/aortica/pipeline.toml")).unwrap();
+    let mut tested = Vec::new();
+    for (fold, threshold) in [("0", "threshold = 0.45"), ("1", "threshold = 0.5")] {
+        let pipeline = at(fold).join("aortica");
+        std::fs::create_dir_all(&pipeline).unwrap();
+        std::os::unix::fs::symlink(repository().join("pipelines/vfa-unet"), at(fold).join("vfa-unet")).unwrap();
+        let lines: Vec<String> = definition
+            .lines()
+            .filter(|line| !line.starts_with("calibration"))
+            .map(|line| if line.starts_with("threshold") { threshold.to_owned() } else { line.to_owned() })
+            .collect();
+        std::fs::write(pipeline.join("pipeline.toml"), lines.join("\n")).unwrap();
+        let files: Vec<String> = table
+            .lines()
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .filter(|fields| fields[0] == fold && fields[1] == "test")
+            .map(|fields| text(&cohort().join(fields[2])).to_owned())
+            .collect();
+        let manifest = at(&format!("{fold}.csv"));
+        std::fs::write(&manifest, format!("uri\n{}\n", files.join("\n"))).unwrap();
+        run(&["score", text(&manifest), "--lake", text(&lake), "--pipeline", text(&pipeline)], 0);
+        tested.push((manifest, files.len()));
+    }
+    let asked = ["evaluate", "--lake", text(&lake), "--truth", text(cohort()), "--only", text(&folds), "--json"];
+    let evaluated =
+        |more: &[&str]| -> serde_json::Value { serde_json::from_str(&stdout(&[&asked[..], more].concat())).unwrap() };
+    let apart = evaluated(&[]);
+    assert_eq!(apart["methods"].as_array().map(Vec::len), Some(2), "each by itself lacks the other's images");
+    let lacks: Vec<_> =
+        apart["methods"].as_array().unwrap().iter().map(|m| m["without_row"].as_u64().unwrap()).collect();
+    let images = (tested[0].1 + tested[1].1) as u64;
+    assert_eq!(lacks.iter().sum::<u64>(), images);
+    let page = at("folds.html");
+    let together = evaluated(&["--cross-validated", "--html", text(&page)]);
+    let methods = together["methods"].as_array().unwrap();
+    assert_eq!((methods.len(), &methods[0]["without_row"]), (1, &serde_json::json!(0)));
+    assert_eq!(methods[0]["all"]["scored"]["n"].as_u64(), Some(images));
+    assert!(methods[0]["fingerprint"].as_str().unwrap().split('+').count() == 2);
+    assert_eq!(sound_page(&page).images, 3 * 2, "three images by truth and by the pipeline of their fold");
+
+    // From which probability on a pixel counts, by images that this fold tests nothing on.
+    let shards = at("validation");
+    let shape = repository().join("pipelines/vfa-unet/shape.json");
+    let asked =
+        ["--truth", text(cohort()), "--folds", text(&folds), "--fold", "0", "--part", "validation", "--seed", "1"];
+    run(&[&["training-set"], &asked[..], &["--shape", text(&shape), "--out", text(&shards)]].concat(), 0);
+    let threshold = ["train", "threshold", "--validation", text(&shards), "--pipeline"];
+    let ours = at("0").join("aortica");
+    let told = stdout(&[&threshold[..], &[text(&ours)]].concat());
+    assert!(told.lines().count() == 2 && told.contains("3 regions, best: threshold 0."), "{told}");
+    let all = stdout(&[&threshold[..], &[text(&ours), "--all"]].concat());
+    let half: Vec<&str> = all.lines().find(|line| line.starts_with("0.50,")).unwrap().split(',').collect();
+    assert!(told.contains(&format!("mean Dice {:.3}", half[1].parse::<f64>().unwrap())), "{told} {half:?}");
+    assert!(stdout(&[&threshold[..], &["vfa-forest"]].concat()).contains("3 regions, at .5: threshold 0.50"));
+    run(&[&threshold[..], &["lvlcrnet"]].concat(), 2);
+
+    // An image that the pipelines of two folds read is nobody's.
+    let (manifest, _) = &tested[0];
+    let other = at("1").join("aortica");
+    run(&["score", text(manifest), "--lake", text(&lake), "--pipeline", text(&other)], 0);
+    let asked = ["evaluate", "--lake", text(&lake), "--truth", text(cohort()), "--only", text(&folds)];
+    let refused = run(&[&asked[..], &["--cross-validated"]].concat(), 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("two rows of aortica"), "{refused:?}");
+}

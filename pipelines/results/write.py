@@ -161,7 +161,7 @@ class Targets:
 
 def targets(sets, ours):
     found = Targets()
-    default, track_a, older, cohort = (sets.get(name) for name in ("default", "track-a", "older", "estimands"))
+    default, older, cohort = (sets.get(name) for name in ("default", "older", "estimands"))
 
     def of(group, pointer):
         return group.get(ours, pointer) if group else None
@@ -171,14 +171,14 @@ def targets(sets, ours):
     also = "ours and " + (", ".join(there) if there else "none of the six")
     found.add("all seven pipelines run by `score --pipeline NAME`", also, len(there) == len(SEVEN) and ours in names)
 
-    paper = track_a.get("vfa-unet-paper", "/masks/0/dice") if track_a else None
-    own = of(track_a, "/masks/0/dice")
-    if paper and own:
-        apart = own["estimate"] - paper["estimate"]
-        said = f"{number(apart)} ({interval(own)} against {interval(paper)}), as shipped: neither was trained in the folds, so nothing is claimed"
-        found.add("track A: Dice at least .15 above the multi-class recipe, same images and folds", said, None)
+    target = "track A: Dice at least .15 above the multi-class recipe, same images and folds"
+    folds = in_folds()
+    apart = folds.get("dice_above_multi_class_recipe")
+    if apart is None:
+        found.add(target, MISSING, None)
     else:
-        found.add("track A: Dice at least .15 above the multi-class recipe, same images and folds", MISSING, None)
+        own, paper = (interval(folds["methods"][name]["measures"]["/masks/0/dice"]) for name in ("aortica", "vfa-unet-paper"))
+        found.add(target, f"{number(apart)} ({own} against {paper}), both trained in the folds", apart >= 0.15)
 
     three = [default.get(name, "/r2_identity/estimate") if default else None for name in ("baseline", "lvlnet", "lvlcrnet")]
     if None in three:
@@ -271,11 +271,24 @@ def timed(found):
     found.add("forest, times faster than in Python with scikit-learn: >= 5", said, times >= 5)
 
 
+def in_folds():
+    """What the methods reach that were trained in the folds of track A: hours of training, kept by pipelines/training/folds.sh."""
+    record = ROOT / "pipelines/training/track-a.record.json"
+    return json.loads(record.read_text()) if record.exists() else {"methods": {}}
+
+
 def published(sets):
     track_a = sets.get("track-a")
     if not track_a:
         return MISSING + "."
-    rows = []
+    rows, folds = [], in_folds()["methods"]
+
+    def trained(pipeline, pointer, sd=None):
+        of = folds.get(pipeline, {}).get("measures", {})
+        if pointer not in of:
+            return MISSING
+        return interval(of[pointer]) + (f" (SD {number(of[sd])})" if sd else "")
+
     for pipeline, work, figures in [
         ("vfa-forest", "forest", ".373 (SD .149)"),
         ("vfa-unet-binary", "binary U-net", ".569 (SD .189)"),
@@ -283,17 +296,36 @@ def published(sets):
     ]:
         dice, sd = track_a.get(pipeline, "/masks/0/dice"), track_a.get(pipeline, "/masks/0/dice_sd")
         found = f"{interval(dice)} (SD {number(sd)})" if dice else MISSING
-        rows.append([f"Dice, {work}", figures, pipeline, found])
+        rows.append([f"Dice, {work}", figures, pipeline, trained(pipeline, "/masks/0/dice", "/masks/0/dice_sd"), found])
     for name, pointer, figures in [
         ("R2, least squares", "ols", ".682 (multi-class U-net)"),
         ("R2, through the origin, centred", "origin_centred", ".630 (multi-class U-net)"),
     ]:
-        found = interval(track_a.get("vfa-unet-paper", f"/all/totals/r2/{pointer}"))
-        rows.append([name, figures, "vfa-unet-paper", MISSING if found == NOTHING else found])
+        pointer = f"/all/totals/r2/{pointer}"
+        found = interval(track_a.get("vfa-unet-paper", pointer))
+        rows.append([name, figures, "vfa-unet-paper", trained("vfa-unet-paper", pointer), MISSING if found == NOTHING else found])
     repeat = track_a.evaluation.get("repeat_dice") or []
     said = "; ".join(f"reader {r['reader']} {interval(r['dice'])} (SD {number(r['dice_sd'])})" for r in repeat)
-    rows.append(["Dice of the same reader twice", ".869", "simulated readers, lengths of wall", said or MISSING])
-    return table(["", "published", "here", "found, track A"], rows)
+    rows.append(["Dice of the same reader twice", ".869", "simulated readers, lengths of wall", NOTHING, said or MISSING])
+    return table(["", "published", "here", "trained in the folds", "as shipped"], rows)
+
+
+def cross_validated():
+    """The methods as they were trained in the folds of track A, each judged on the images that its fold tests."""
+    record = in_folds()
+    names = [name for name in ORDER if name in record["methods"]]
+    if not names:
+        return MISSING + "."
+    rows = []
+    for measure in MEASURES:
+        cells = [interval(record["methods"][name]["measures"].get(measure.pointer), measure.scale, measure.digits) for name in names]
+        if any(cell != NOTHING for cell in cells):
+            rows.append([measure.name] + cells)
+    training = [record["methods"][name]["folds"] for name in names]
+    steps = [f"{folds[0]['samples']:,} of {folds[0]['distinct_samples']:,}" if "samples" in folds[0] else NOTHING for folds in training]
+    thresholds = [" ".join(number(fold["threshold"], 1, 2) for fold in folds) for folds in training]
+    rows = [["samples drawn, of distinct ones, a fold"] + steps, ["thresholds of the folds"] + thresholds] + rows
+    return table([""] + names, rows)
 
 
 def measures(group):
@@ -365,10 +397,17 @@ def page(sets, pipelines, ours, quick):
     parts += [f"## Targets (`{ours}`)", targets(sets, ours)]
     parts += ["## Beside the published figures", published(sets)]
     parts.append(
-        "Pipelines are scored as shipped: their networks were trained on simulated images of other seeds, not in the folds of track A, and "
-        "the forest on 125 images. A comparator that learnt its training pictures and not the task in the steps that it was given is shown as "
+        "*Trained in the folds*: on the 125 training images of each fold and nothing else, and judged on the 39 that it tests. *As shipped*: "
+        "the networks were trained on simulated images of other seeds, the forest on 125 images of another cohort. A comparator that learnt its training pictures and not the task in the steps that it was given is shown as "
         "it is: what such a network can do with more is not told by these numbers. Overlap is measured on the pixels of the image around the true aorta, the papers' in the straightened region."
     )
+    parts += [
+        "## Track A, trained in the folds",
+        "Like with like: each method trained from nothing on the same 3,750 samples of 125 images in each of five folds, its threshold chosen "
+        "by the best mean Dice on 31 validation images, judged on 39 others (`pipelines/training/folds.sh`). Corners and shape model are those "
+        "of ours for all of them; neither saw this cohort.",
+        cross_validated(),
+    ]
     parts += ["## Wilcoxon of each method against truth, at .05/3", wilcoxon(sets)]
     for group in sets.values():
         parts += [f"## Side by side: {group.title}", group.mix().capitalize() + ".", measures(group)]

@@ -54,7 +54,7 @@ def loss_of(network, arrays):
     pictures, grades, assessable, view = arrays
     picture = torch.from_numpy(pictures).unsqueeze(1).float().contiguous(memory_format=torch.channels_last)
     grades, known = torch.from_numpy(grades.astype(np.int64)), torch.from_numpy(assessable)
-    with torch.autocast("cpu", torch.bfloat16):
+    with shards.autocast():
         given = network(picture)
     given = {name: value.float() for name, value in given.items()}
     ordinal = LOSS_OF_HEAD[network.head](given["steps"], grades, known)
@@ -82,7 +82,7 @@ def validate_on(folder, name):
         agreed, asked, totals, views, seen, sure = 0, 0, [], [], [], []
         for start in range(0, len(data), 32):
             pictures, grades, assessable, view = data.take(range(start, min(start + 32, len(data))))
-            with torch.autocast("cpu", torch.bfloat16):
+            with shards.autocast():
                 given = network(torch.from_numpy(pictures).unsqueeze(1).float())
             above = exceeds(network.head, given["steps"].float()).numpy()
             got, known = (above >= 0.5).sum(axis=-1), assessable != 0

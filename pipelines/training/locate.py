@@ -70,7 +70,7 @@ def loss_of(network, arrays):
     images, corners, view = arrays
     image = torch.from_numpy(images).unsqueeze(1).float().contiguous(memory_format=torch.channels_last)
     corners = torch.from_numpy(corners)
-    with torch.autocast("cpu", torch.bfloat16):
+    with shards.autocast():
         heatmaps, views = network(image)
     place = HeatmapLoss.apply(heatmaps.contiguous(), truth_heatmaps(corners), corners[..., 2])
     kind = F.cross_entropy(views.float(), torch.from_numpy(view.astype(np.int64)))
@@ -109,7 +109,7 @@ def validate_on(folder):
         errors, shifted, pictures, right, count, found, asked = [], 0, 0, 0, 0, 0, 0
         for start in range(0, len(data), 32):
             images, corners, view = data.take(range(start, min(start + 32, len(data))))
-            with torch.autocast("cpu", torch.bfloat16):
+            with shards.autocast():
                 heatmaps, views = network(torch.from_numpy(images).unsqueeze(1).float())
             heatmaps = torch.sigmoid(heatmaps.float()).numpy()
             right += int((views.float().argmax(1).numpy() == view).sum())

@@ -32,7 +32,7 @@ def loss_of(network, arrays):
     region = torch.from_numpy(regions).unsqueeze(1).float().contiguous(memory_format=torch.channels_last)
     counted = torch.from_numpy(valid).unsqueeze(1).float()
     truth = truth_of(labels)
-    with torch.autocast("cpu", torch.bfloat16):
+    with shards.autocast():
         logits = network(region)
     logits = logits.float()
     weight = (truth * (PLAQUE_WEIGHT - 1.0) + 1.0) * counted
@@ -60,7 +60,7 @@ def validate_on(folder):
         totals = []
         for start in range(0, len(data), 32):
             regions, valid, labels = data.take(range(start, min(start + 32, len(data))))
-            with torch.autocast("cpu", torch.bfloat16):
+            with shards.autocast():
                 logits = network(torch.from_numpy(regions).unsqueeze(1).float())
             answer = (logits.float().numpy() > 0) & (valid[:, None] != 0)
             truth = (truth_of(labels).numpy() > 0) & (valid[:, None] != 0)

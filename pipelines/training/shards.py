@@ -17,6 +17,12 @@ import torch
 RESCAN_EVERY_STEPS = 50
 
 
+def autocast():
+    """bfloat16 where the processor computes in it; on others it takes twice as long as 32 bit."""
+    computes = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=computes)
+
+
 class Shards:
     """Samples of all complete shards under some folders, drawn at random without regard to shard borders."""
 
@@ -90,6 +96,7 @@ def add_arguments(parser, batch, rate):
     parser.add_argument("--rate", type=float, default=rate, help="learning rate (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and of the order of samples")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1: more only wait here)")
+    parser.add_argument("--compile", action="store_true", help="let torch fuse the network's steps (needs a C++ compiler); half the time of `segment`")
     parser.add_argument("--validate-every", type=int, default=500, help="steps between validations")
 
 
@@ -143,6 +150,8 @@ def train(options, network, parts, loss_of, validate, recipe=Recipe(), draw=None
         average.state = saved["average"]
         step, seen = saved["step"], saved["samples"]
         print(f"goes on from step {step}", flush=True)
+    # Shares its weights with `network`, which validates.
+    trained = torch.compile(network) if options.compile else network
     shards = Shards(options.shards, parts)
     random = np.random.default_rng([options.seed, step])
     first, started, recent = step, time.monotonic(), {}
@@ -191,7 +200,7 @@ def train(options, network, parts, loss_of, validate, recipe=Recipe(), draw=None
         for group in optimiser.param_groups:
             group["lr"] = options.rate * recipe.rate_at(progress(), step if options.until else step - first)
         network.train()
-        loss, numbers = loss_of(network, draw(shards, random, options.batch))
+        loss, numbers = loss_of(trained, draw(shards, random, options.batch))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_max)

@@ -85,7 +85,7 @@ def loss_with(channels):
     def loss_of(network, arrays):
         regions, _valid, labels = arrays
         region = torch.from_numpy(regions).unsqueeze(1).float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with shards.autocast():
             logits = network(region)
         loss = F.binary_cross_entropy_with_logits(logits.float(), truth_of(labels, channels))
         return loss, {"entropy": loss.item()}
@@ -101,7 +101,7 @@ def validate_on(folder, channels):
         dice, jaccard, right = [], [], []
         for start in range(0, len(data), 32):
             regions, _valid, labels = data.take(range(start, min(start + 32, len(data))))
-            with torch.autocast("cpu", torch.bfloat16):
+            with shards.autocast():
                 logits = network(torch.from_numpy(regions).unsqueeze(1).float())
             got = (logits.float() > 0).any(dim=1).numpy()
             truth = truth_of(labels, 1)[:, 0].numpy() > 0

@@ -258,7 +258,8 @@ pub struct PhantomArgs {
 #[command(
     after_help = "Examples:\n  aortica evaluate --lake lake --truth cohort\n  aortica score cohort/images --lake lake --pipeline vfa-forest && \
 aortica evaluate --lake lake --truth cohort\n  \
-aortica evaluate --lake lake --truth cohort --html comparison.html\n\n\
+aortica evaluate --lake lake --truth cohort --html comparison.html\n  \
+aortica evaluate --lake folds-lake --truth track-a --only folds.csv --cross-validated\n\n\
 Every pipeline that scored into the lake is a column. Numbers in brackets are confidence intervals. Agreement depends on the case mix: \
 results on simulated images are no statement about patients."
 )]
@@ -277,6 +278,10 @@ pub struct EvaluateArgs {
     /// Only the images that this table names (column `file`), as `aortica folds` writes it.
     #[arg(long, value_name = "FILE")]
     pub only: Option<PathBuf>,
+    /// Take pipelines of one name and version as one method, as those of the folds of a cross-validation, each of which read the images
+    /// of its own fold; an image that two of them read is refused.
+    #[arg(long)]
+    pub cross_validated: bool,
     /// Also write a page with the figures of the papers for every method: scatter, Bland-Altman, confusion, calibration and others.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -298,7 +303,27 @@ pub struct EvaluateArgs {
 pub enum TrainCommand {
     #[command(flatten)]
     Learning(learning::command::TrainCommand),
+    Threshold(ThresholdArgs),
     Calibration(CalibrationArgs),
+}
+
+/// Find the probability from which a pixel should be called calcified, on regions that the pipeline's network or forest was not trained on
+#[derive(Args)]
+#[command(after_help = "Example:\n  \
+aortica training-set --truth mine --folds folds.csv --fold 0 --part validation --seed 1 --shape pipelines/vfa-unet/shape.json \\\n    \
+--out mine/tensors/validation\n  \
+aortica train threshold --pipeline mine --validation mine/tensors/validation\n\n\
+Prints mean Dice and accuracy at .5 and at the threshold of best mean Dice, which belongs into [segment] of the pipeline; nothing is \
+changed. Never choose by regions that a result is then reported on.")]
+pub struct ThresholdArgs {
+    #[command(flatten)]
+    pub pipeline: PipelineChoice,
+    /// Folder of shards, each image once (`training-set --part validation`).
+    #[arg(long, value_name = "DIR")]
+    pub validation: PathBuf,
+    /// Also print every threshold, as CSV.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Fit probabilities, intervals and the flag for review to readings of a simulated cohort, for `[review] calibration = ".."` of a pipeline

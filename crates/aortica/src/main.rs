@@ -80,6 +80,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Folds(args) => commands::learning::folds(args)?,
         Command::TrainingSet(args) => commands::learning::training_set(args)?,
         Command::Train(TrainCommand::Learning(what)) => commands::learning::train(what)?,
+        Command::Train(TrainCommand::Threshold(args)) => commands::threshold::run(args, &settings)?,
         Command::Train(TrainCommand::Calibration(args)) => commands::calibration::run(args, &settings)?,
         Command::Pseudonymise(args) => commands::pseudonymise::run(args, &settings)?,
         Command::Model(command) => commands::model::run(command)?,

@@ -7,6 +7,7 @@ use crate::fold_table::{read_folds, write_folds};
 use crate::folds::{Candidate, FoldPlan, Part, Selection, plan, select};
 use crate::forest::{ForestSettings, judge_forest, train_forest};
 use crate::regions::read_regions;
+use crate::threshold;
 use clap::{Args, Subcommand, ValueEnum};
 use scoring::shape::ShapeModel;
 use std::collections::BTreeMap;
@@ -188,20 +189,7 @@ pub fn train(command: &TrainCommand) -> Result<String> {
         domain::Digest::of(&bytes)
     );
     if let Some(unseen) = unseen {
-        let judged = judge_forest(&forest, &unseen)?;
-        let half = judged.iter().find(|quality| quality.threshold >= 0.5);
-        let best = judged.iter().max_by(|a, b| a.dice.total_cmp(&b.dice));
-        for (name, quality) in [("at .5", half), ("best", best)] {
-            if let Some(q) = quality {
-                told += &format!(
-                    "validation, {} regions, {name}: threshold {:.2}, mean Dice {:.3}, accuracy {:.2} %\n",
-                    unseen.len(),
-                    q.threshold,
-                    q.dice,
-                    100.0 * q.accuracy
-                );
-            }
-        }
+        told += &threshold::told(&judge_forest(&forest, &unseen)?, unseen.len());
     }
     Ok(told)
 }

@@ -7,6 +7,7 @@
 use crate::draw::Draw;
 use crate::error::{Error, Result};
 use crate::regions::LabelledRegion;
+use crate::threshold::{MarkQuality, judge_marks};
 use rayon::prelude::*;
 use scoring::forest::{FEATURES_MAX, Forest, HaarFeature, IntegralImage, Node, PATCH, PATCH_REACH, TREES_MAX};
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH};
@@ -327,58 +328,12 @@ fn partition(sample: &mut [u32], left: impl Fn(&u32) -> bool) -> usize {
     first.len()
 }
 
-/// How well a forest marks regions under a threshold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ForestQuality {
-    pub threshold: f64,
-    /// Mean Dice over the regions with calcium.
-    pub dice: f64,
-    /// Share of pixels that are right, mean over all regions.
-    pub accuracy: f64,
-}
-
-/// Thresholds that are tried, hundredths.
-const THRESHOLDS_PCT: std::ops::RangeInclusive<u32> = 30..=98;
-
-/// The forest on regions that it was not trained on, under every threshold from .30 to .98. Hidden pixels count for nothing.
+/// The forest on regions that it was not trained on, under every threshold.
 ///
 /// # Errors
-/// [`Error::Setting`] when no region has calcium.
-pub fn judge_forest(forest: &Forest, regions: &[LabelledRegion]) -> Result<Vec<ForestQuality>> {
-    let levels = THRESHOLDS_PCT.count();
-    // By region, then threshold: Dice where the region has calcium, and accuracy.
-    let judged: Vec<Vec<(Option<f64>, f64)>> = regions
-        .par_iter()
-        .map(|region| {
-            // Pixels by level of their answer: those of levels below a threshold are not marked.
-            let mut counts = vec![[0u32; 2]; levels + 1];
-            for ((p, calcified), valid) in
-                forest.respond(&region.pixels).iter().zip(&region.calcified).zip(&region.valid)
-            {
-                let level = THRESHOLDS_PCT.take_while(|pct| f64::from(*p) >= f64::from(*pct) / 100.0).count();
-                counts[level][usize::from(*calcified)] += u32::from(*valid);
-            }
-            let calcified: u32 = counts.iter().map(|c| c[1]).sum();
-            let all: u32 = counts.iter().map(|c| c[0] + c[1]).sum();
-            (1..=levels)
-                .map(|level| {
-                    let marked = counts[level..].iter().fold([0, 0], |t, c| [t[0] + c[0], t[1] + c[1]]);
-                    let sizes = f64::from(marked[0] + marked[1] + calcified);
-                    let wrong = marked[0] + calcified - marked[1];
-                    let dice = (calcified > 0).then(|| 2.0 * f64::from(marked[1]) / sizes);
-                    (dice, 1.0 - f64::from(wrong) / f64::from(all.max(1)))
-                })
-                .collect()
-        })
-        .collect();
-    let quality = |(level, pct): (usize, u32)| {
-        let dice: Vec<f64> = judged.iter().filter_map(|region| region[level].0).collect();
-        let accuracy: Vec<f64> = judged.iter().map(|region| region[level].1).collect();
-        let dice = crate::metrics::mean(&dice)?;
-        Some(ForestQuality { threshold: f64::from(pct) / 100.0, dice, accuracy: crate::metrics::mean(&accuracy)? })
-    };
-    let found: Option<Vec<ForestQuality>> = THRESHOLDS_PCT.enumerate().map(quality).collect();
-    found.ok_or_else(|| Error::Setting { name: "validation", problem: "has no region with calcium".into() })
+/// As [`judge_marks`].
+pub fn judge_forest(forest: &Forest, regions: &[LabelledRegion]) -> Result<Vec<MarkQuality>> {
+    judge_marks(regions, |region| forest.respond(&regions[region].pixels))
 }
 
 #[cfg(test)]

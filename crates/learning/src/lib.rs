@@ -20,6 +20,7 @@ mod picture;
 pub mod regions;
 pub mod shape_fit;
 mod shards;
+pub mod threshold;
 pub mod training_set;
 pub mod truth_table;
 

@@ -16,7 +16,7 @@ use learning::evaluate::{MethodRows, ReadRow, Reference, evaluate};
 use learning::fold_table::read_folds;
 use learning::{read_human_readings, read_outcomes, read_truth};
 use statistics::Confidence;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 /// Artifacts that are fetched at once.
@@ -50,7 +50,7 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
     let outcomes = if followed.exists() { read_outcomes(&table, &followed)? } else { Vec::new() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let lake = runtime.block_on(wiring::open_lake(&args.lake.lake))?;
-    let Read { methods, images } = runtime.block_on(read_methods(&lake))?;
+    let Read { methods, images } = runtime.block_on(read_methods(&lake, args.cross_validated))?;
     let reference = Reference {
         truth: &truth,
         humans: &humans,
@@ -84,8 +84,8 @@ pub fn run(args: &EvaluateArgs, settings: &Settings) -> anyhow::Result<()> {
 /// What the lake holds of all methods.
 struct Read {
     methods: Vec<MethodRows>,
-    /// Image id of scored rows, by fingerprint and instance.
-    images: HashMap<(String, String), ImageId>,
+    /// Where the artifacts of scored rows are, by the method's fingerprint and instance.
+    images: HashMap<(String, String), (Fingerprint, ImageId)>,
 }
 
 /// An image as each method read it: name, row, reading.
@@ -95,17 +95,16 @@ async fn readings_of(
     lake: &Lake,
     choice: &Choice<'_>,
     methods: &[MethodRows],
-    images: &HashMap<(String, String), ImageId>,
+    images: &HashMap<(String, String), (Fingerprint, ImageId)>,
 ) -> anyhow::Result<Readings> {
     let artifacts = lake.artifacts();
     let sop = &choice.truth.sop_id;
     let mut readings = Vec::new();
     for method in methods {
         let row = method.rows.iter().find(|row| row.sop_id == *sop).cloned();
-        let image = images.get(&(method.fingerprint.clone(), sop.clone()));
-        let reading = match (Fingerprint::parse(&method.fingerprint), image) {
-            (Some(fingerprint), Some(image)) => artifacts.get(&fingerprint, image).await?,
-            _ => None,
+        let reading = match images.get(&(method.fingerprint.clone(), sop.clone())) {
+            Some((fingerprint, image)) => artifacts.get(fingerprint, image).await?,
+            None => None,
         };
         readings.push((method.name.clone(), row, reading));
     }
@@ -172,14 +171,17 @@ pub(super) async fn wanted(lake: &Lake) -> anyhow::Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-/// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact.
-async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
+/// Every reading of the lake by fingerprint, with corners, outlines and grades from its artifact. `cross_validated`: by name and version of
+/// the pipeline; the method's fingerprint is then that of all of them in the order of the alphabet, joined.
+async fn read_methods(lake: &Lake, cross_validated: bool) -> anyhow::Result<Read> {
     let wanted = wanted(lake).await?;
+    let methods_of = methods_of(&wanted, cross_validated);
     let images = wanted
         .iter()
         .filter_map(|row| {
             let image = row.image.as_deref().and_then(ImageId::parse)?;
-            Some(((row.fingerprint.clone(), row.sop.clone()), image))
+            let fingerprint = Fingerprint::parse(&row.fingerprint)?;
+            Some(((methods_of[&row.fingerprint].clone(), row.sop.clone()), (fingerprint, image)))
         })
         .collect();
     let artifacts = lake.artifacts();
@@ -196,6 +198,7 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
         .await?;
     let mut methods: BTreeMap<String, MethodRows> = BTreeMap::new();
     for (fingerprint, pipeline, row) in rows {
+        let fingerprint = methods_of[&fingerprint].clone();
         let method = methods.entry(fingerprint.clone()).or_insert_with(|| MethodRows {
             name: pipeline,
             fingerprint,
@@ -214,6 +217,20 @@ async fn read_methods(lake: &Lake) -> anyhow::Result<Read> {
     Ok(Read { methods, images })
 }
 
+/// The fingerprint of the method that each fingerprint belongs to: its own, or that of all pipelines of its name and version together.
+fn methods_of(rows: &[Wanted], cross_validated: bool) -> HashMap<String, String> {
+    let mut of_name: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        let name = if cross_validated { row.pipeline.as_str() } else { row.fingerprint.as_str() };
+        of_name.entry(name).or_default().insert(&row.fingerprint);
+    }
+    let joined = |together: &BTreeSet<&str>| together.iter().copied().collect::<Vec<_>>().join("+");
+    of_name
+        .values()
+        .flat_map(|together| together.iter().map(move |one| ((*one).to_owned(), joined(together))))
+        .collect()
+}
+
 /// What became of an image, with its reading from the artifact.
 pub(super) async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::Result<Outcome> {
     Ok(match wanted.status.as_str() {
@@ -228,4 +245,31 @@ pub(super) async fn outcome(artifacts: &Artifacts, wanted: &Wanted) -> anyhow::R
         "excluded" => Outcome::Excluded { reason: wanted.reason.parse::<ExcludeReason>().map_err(anyhow::Error::msg)? },
         _ => Outcome::Failed { reason: wanted.reason.parse::<FailReason>().map_err(anyhow::Error::msg)? },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(pipeline: &str, fingerprint: &str) -> Wanted {
+        Wanted {
+            sop: "s".into(),
+            status: "scored".into(),
+            reason: String::new(),
+            image: None,
+            fingerprint: fingerprint.into(),
+            pipeline: pipeline.into(),
+        }
+    }
+
+    #[test]
+    fn folds_of_one_pipeline_are_one_method_only_when_asked() {
+        let rows =
+            [row("ours 1.0.0", "bb"), row("ours 1.0.0", "aa"), row("ours 1.1.0", "cc"), row("theirs 1.0.0", "dd")];
+        let apart = methods_of(&rows, false);
+        assert!(apart.iter().all(|(one, method)| one == method) && apart.len() == 4);
+        let together = methods_of(&rows, true);
+        let of = |fingerprint: &str| together[fingerprint].as_str();
+        assert_eq!([of("aa"), of("bb"), of("cc"), of("dd")], ["aa+bb", "aa+bb", "cc", "dd"]);
+    }
 }

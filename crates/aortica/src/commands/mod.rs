@@ -23,3 +23,4 @@ pub mod score;
 pub mod serve;
 pub mod stats;
 pub mod status;
+pub mod threshold;

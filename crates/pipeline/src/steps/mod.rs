@@ -22,6 +22,7 @@ mod score;
 mod segment;
 
 pub use cpu::MAX_THREADS;
+pub use segment::mark_region;
 
 use crate::crash;
 use crate::definition::place;

@@ -2,12 +2,12 @@
 //! pipeline's forest.
 
 use super::locate::{LocatedSpine, of_inference};
-use super::{Steps, Way};
+use super::{Steps, Way, of_stage, probabilities};
 use crate::definition::Segment;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use domain::Radiograph;
 use inference::tensor::named;
-use inference::{Tensor, Trace};
+use inference::{Stage, Tensor, TensorBatch, Trace};
 use scoring::quality::Picture;
 use scoring::read::Located;
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH, RegionImage};
@@ -57,4 +57,25 @@ pub(crate) async fn segment(
     let outputs = steps.ask(steps.stage(model)?, tensor, trace).await?;
     let calcification = named(&outputs, CALCIFICATION).map_err(of_inference)?.clone();
     Ok(MarkedRegion { radiograph: Some(radiograph), image_id, picture, located, image, calcification })
+}
+
+/// What the network that marks calcium says of a region by itself, without an image around it. `pixels`: 256 rows x 128 columns, greys
+/// 0..255. Gives the probability, 0..1, that a pixel is calcium of either wall, in the same shape.
+///
+/// # Errors
+/// Those of the stage, and of an answer that has another shape.
+pub async fn mark_region(stage: &dyn Stage, pixels: Vec<u8>) -> Result<Vec<f32>> {
+    let asked = async {
+        let tensor = Tensor::new(INPUT, &[1, 1, REGION_HEIGHT, REGION_WIDTH], pixels)?;
+        let outputs = stage.infer(TensorBatch::from(tensor)).await?;
+        let walls = probabilities(named(&outputs, CALCIFICATION)?)?.into_owned();
+        Ok(walls)
+    };
+    let walls: Vec<f32> = asked.await.map_err(|error| of_stage(stage, error))?;
+    let mut maps = walls.chunks_exact(REGION_HEIGHT * REGION_WIDTH);
+    let mut either = maps.next().unwrap_or_default().to_vec();
+    for map in maps {
+        either.iter_mut().zip(map).for_each(|(p, other)| *p = p.max(*other));
+    }
+    Ok(either)
 }
