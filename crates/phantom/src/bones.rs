@@ -94,6 +94,13 @@ impl Borders {
     }
 }
 
+/// e^(-x² / width): 0 from where no number is so small.
+#[inline]
+fn bell(x: f64, width: f64) -> f64 {
+    let power = -x.powi(2) / width;
+    if power < -746.0 { 0.0 } else { power.exp() }
+}
+
 /// Smallest of four distances with rounded corners of about `radius` mm.
 #[inline]
 fn rounded(d: [f64; 4], radius: f64) -> f64 {
@@ -139,8 +146,8 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: O
         // a fused body has no lower end: it fades into the bone below
         let foot = apart + (1.0 - apart) * smoothstep(0.0, 0.75 * body.height, d[3]);
         let mut tau = spongy * section * (1.0 + grain) * foot;
-        let front = (-(d[0] - 0.6).powi(2) / 0.32).exp();
-        let back = (-(d[1] - 0.6).powi(2) / 0.4).exp();
+        let front = bell(d[0] - 0.6, 0.32);
+        let back = bell(d[1] - 0.6, 0.4);
         tau += shell * (front + 0.5 * back) * (1.0 + 0.4 * coarse.at(along + 300.0)).max(0.0);
         for (k, sign) in [(2, -1.0), (3, 1.0)] {
             let plate = if k == 3 { plate * apart } else { plate };
@@ -150,9 +157,9 @@ pub(crate) fn lay_body(canvas: &mut Canvas, body: &Body, density: f64, sacral: O
             // the plate is denser at its rim, patchy along its course
             let end = (-d[0].max(0.0) / 3.0).exp() + (-d[1].max(0.0) / 3.0).exp();
             let patchy = 0.8 + 0.45 * end + 0.16 * coarse.at(across + 100.0 + phase[k - 2]);
-            let line = (-(d[k] - 0.7).powi(2) / thin[k - 2]).exp();
+            let line = bell(d[k] - 0.7, thin[k - 2]);
             // the far rim of a tilted plate is a second, weaker contour
-            let rim = (-(d[k] - 0.9 + sign * second).powi(2) / 0.7).exp();
+            let rim = bell(d[k] - 0.9 + sign * second, 0.7);
             tau += plate * patchy * (line * (1.0 - 0.5 * tilt_side) + rim * tilt_side);
             // dense bone next to the plate
             tau += 0.06 * density * (-d[k].max(0.0) / 3.0).exp();

@@ -109,7 +109,9 @@ impl Wander {
     }
 
     pub fn at(&self, position: f64) -> f64 {
-        let t = (position / self.pitch).rem_euclid((self.knots.len() - 1) as f64);
+        let (t, length) = (position / self.pitch, (self.knots.len() - 1) as f64);
+        // most positions lie within the first turn, where the remainder is the number itself
+        let t = if (0.0..length).contains(&t) { t } else { t.rem_euclid(length) };
         let index = (t as usize).min(self.knots.len() - 2);
         let f = t - index as f64;
         let f = f * f * (3.0 - 2.0 * f);
