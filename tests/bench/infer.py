@@ -1,14 +1,17 @@
 """`make bench-infer`: the stage service against the bare networks and against two real servers.
 
 What is counted, and how:
+- Everything that is compared is measured in turns, round after round, so that a machine that is faster at one time than at another is so
+  for all; a number is the median of its rounds, a ratio the median of the ratios of the rounds, with the lowest and the highest.
 - Goodput against the ceiling: answers a second of `aortica infer` under load by a light client (crates/inference/examples/load.rs, 8
   connections, one row a request) over what the same network gives alone on the same cores in the fastest way of a small search
   (crates/inference/examples/ceiling.rs). The client computes on the same cores: what it takes is part of what is missing.
 - Added latency: what one caller waits for the identity model, whose own computation is a copy of 131,072 bytes; 3,000 calls.
 - Peers: MLServer with a model class that calls ONNX Runtime, and PyTriton, which is a real Triton 2.51 whose model is a Python
   function that calls ONNX Runtime (so its ONNX call sits in Python). Each is run with as many single-threaded workers as cores and
-  with one worker of as many threads; the better of the two counts, for each model and number of clients. The same files, the
-  same library version, the same unmodified tritonclient (gRPC, asyncio) on the same cores, 1, 8 and 32 clients.
+  with one worker of as many threads; the best of the four counts, for each model and number of clients. The same files, the
+  same library version, the same unmodified tritonclient (gRPC, asyncio) on the same cores, 1, 8 and 32 clients. All servers are up
+  during all loads; one is asked at a time, in another order in each round.
 - Memory: resident set of the server and of its children after the load.
 """
 
@@ -17,11 +20,13 @@ import datetime
 import json
 import os
 import platform
+import random
 import socket
+import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +61,8 @@ def arguments():
     parser.add_argument("--pytriton", type=Path, help="python with nvidia-pytriton; without it that peer is left out, and said so")
     parser.add_argument("--precision", default="int8", choices=["fp32", "fp16", "int8"], help="form of the shipped networks, for all")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each load")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/bench-infer")
     parser.add_argument("--record", type=Path, default=ROOT / "tests/bench/infer.json")
     options = parser.parse_args()
@@ -116,53 +122,46 @@ def serving(command, grpc, log, patience=120):
             os.killpg(server.pid, 9)
 
 
-def loads(options, grpc, pid):
-    """Every model under every number of clients, by tritonclient."""
-    results = {}
-    for name, _, tensor, shape, copy in options.models:
-        for clients in CLIENTS:
-            command = [options.mlserver, PEERS / "load.py", "--grpc", f"127.0.0.1:{grpc}", "--model", name, "--input", tensor]
-            command += ["--shape", shape, "--clients", clients, "--seconds", options.seconds]
-            command += ["--copy", copy] if copy else []
-            for _ in range(60):
-                # a server that listens may still load its models
-                ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-                if ran.returncode == 0:
-                    break
-                time.sleep(1)
-            else:
-                raise SystemExit(f"no load on {name}:\n{ran.stderr[-2000:]}")
-            results[f"{name}/{clients}"] = json.loads(ran.stdout)
-    results["resident_mib"] = resident_mib(pid)
-    return results
+def load(options, grpc, model, clients, patience=1):
+    """One load by tritonclient. A server that listens may still load its models: `patience` tries."""
+    name, _, tensor, shape, copy = model
+    command = [options.mlserver, PEERS / "load.py", "--grpc", f"127.0.0.1:{grpc}", "--model", name, "--input", tensor]
+    command += ["--shape", shape, "--clients", clients, "--seconds", options.seconds]
+    command += ["--copy", copy] if copy else []
+    for _ in range(patience):
+        ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        if ran.returncode == 0:
+            return json.loads(ran.stdout)
+        time.sleep(1)
+    raise SystemExit(f"no load on {name}:\n{ran.stderr[-2000:]}")
 
 
-def aortica(options, work):
+def aortica(options, grpc, http):
     folders = [ROOT / "pipelines/vfa-unet", ROOT / "crates/inference/tests/models"]
-    grpc, http = free_port(), free_port()
     command = [options.aortica, "infer", *folders, "--model", "identity,locate,segment", "--threads", options.cores]
     # int8 is what a CPU takes without a word; the identity model has one form only.
     command += [] if options.precision == "int8" else ["--precision", options.precision]
-    command += ["--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}"]
-    with serving(command, grpc, work / "aortica.log") as pid:
-        by_triton = loads(options, grpc, pid)
-        light = {}
-        for name, _, tensor, shape, _ in options.models:
-            load = [options.load, "latency", "--grpc", f"http://127.0.0.1:{grpc}", "--model", name, "--input", tensor, "--shape", shape]
-            alone = json.loads(text_of([*load, "--requests", 3000 if name == "identity" else 300]))
-            full = json.loads(text_of([*load, "--requests", 10000 if name == "identity" else 1500, "--clients", 8]))
-            light[name] = {"alone": alone, "saturated": full}
-        return {"tritonclient": by_triton, "light": light}
+    return command + ["--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}"]
 
 
-def peer(options, work, name, python, workers, threads):
-    grpc, http = free_port(), free_port()
+def peer(options, name, python, workers, threads, grpc, http):
     command = [python, PEERS / name / "serve.py", "--grpc-port", grpc, "--http-port", http]
     command += ["--workers", workers, "--threads", threads]
-    command += ["--folder", work / "mlserver"] if name == "mlserver" else []
-    command += [f"{model}={path}" for model, path, *_ in options.models]
-    with serving(command, grpc, work / f"{name}-{workers}.log") as pid:
-        return loads(options, grpc, pid)
+    command += ["--folder", options.work / f"mlserver-{workers}"] if name == "mlserver" else []
+    return command + [f"{model}={path}" for model, path, *_ in options.models]
+
+
+def commands(options):
+    """How each server is started, given its two ports: ours first."""
+    found = {"aortica": lambda grpc, http: aortica(options, grpc, http)}
+    peers = {"mlserver": options.mlserver} | ({"pytriton": options.pytriton} if options.pytriton else {})
+    for name, python in peers.items():
+        # workers of its own, or everything in one; MLServer calls the latter 0
+        for workers, threads in ((options.cores, 1), (0 if name == "mlserver" else 1, options.cores)):
+            found[f"{name}, {workers} workers of {threads} threads"] = (
+                lambda grpc, http, given=(name, python, workers, threads): peer(options, *given, grpc, http)
+            )
+    return found
 
 
 def ceilings(options):
@@ -177,13 +176,56 @@ def ceilings(options):
     return found
 
 
-def measured_ceiling(options, found):
-    """Once more in the way that was found, close in time to the service."""
-    result = {}
-    for name, path, *_ in options.models[1:]:
-        line = text_of([options.ceiling, "measure", "--runtime", options.runtime, "--seconds", 6, path, found[name]["way"]])
-        result[name] = float(line.split("\t")[5])
-    return result
+def bare(options, path, way):
+    line = text_of([options.ceiling, "measure", "--runtime", options.runtime, "--seconds", options.seconds + 1, path, way])
+    return float(line.split("\t")[5])
+
+
+def spread(values):
+    return {"median": round(statistics.median(values), 4), "lowest": round(min(values), 4), "highest": round(max(values), 4)}
+
+
+def against_ceiling(options, grpc, found):
+    """The light client: one caller alone, and eight, these in turns with the bare network."""
+    light, ratios, loops = {}, {}, {}
+    for name, path, tensor, shape, _ in options.models:
+        base = [options.load, "latency", "--grpc", f"http://127.0.0.1:{grpc}", "--model", name, "--input", tensor, "--shape", shape]
+        alone = json.loads(text_of([*base, "--requests", 3000 if name == "identity" else 300]))
+        rounds = []
+        for _ in range(options.rounds):
+            before = bare(options, path, found[name]["way"]) if name in found else None
+            served = json.loads(text_of([*base, "--requests", 10000 if name == "identity" else 600, "--clients", 8]))
+            after = bare(options, path, found[name]["way"]) if name in found else None
+            rounds.append((before, served, after))
+        middle = statistics.median_low([served["requests_per_s"] for _, served, _ in rounds])
+        light[name] = {"alone": alone, "saturated": next(s for _, s, _ in rounds if s["requests_per_s"] == middle)}
+        if name in found:
+            ratios[name] = spread([served["requests_per_s"] / (0.5 * (before + after)) for before, served, after in rounds])
+            loops[name] = spread([rate for before, _, after in rounds for rate in (before, after)])
+    return light, ratios, loops
+
+
+def by_clients(options, ports):
+    """Every model under every number of clients, by tritonclient, on every server in turn."""
+    order, table = random.Random(1), {}
+    for model in options.models:
+        for clients in CLIENTS:
+            seen = {way: [] for way in ports}
+            for _ in range(options.rounds):
+                ways = list(ports)
+                order.shuffle(ways)
+                for way in ways:
+                    seen[way].append(load(options, ports[way], model, clients))
+            of = lambda way, what: [one[what] for one in seen[way]]
+            best = max((way for way in ports if way != "aortica"), key=lambda way: statistics.median(of(way, "per_s")))
+            middle = lambda way: {what: round(statistics.median(of(way, what)), 3) for what in ("per_s", "median_ms", "p99_ms")}
+            ratios = spread([ours / theirs for ours, theirs in zip(of("aortica", "per_s"), of(best, "per_s"))])
+            p99 = spread([ours / theirs for ours, theirs in zip(of("aortica", "p99_ms"), of(best, "p99_ms"))])
+            table[f"{model[0]}/{clients}"] = {
+                "aortica": middle("aortica"), "better_peer": best, "peer": middle(best),
+                "ratio": round(ratios["median"], 3), "ratios": ratios, "p99_ratios": p99,
+            }
+    return table
 
 
 def main():
@@ -191,63 +233,63 @@ def main():
     options.work.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     found = ceilings(options)
-    before = measured_ceiling(options, found)
-    own = aortica(options, options.work)
-    after = measured_ceiling(options, found)
-    peers = {"mlserver": options.mlserver} | ({"pytriton": options.pytriton} if options.pytriton else {})
-    ways = {}
-    for name, python in peers.items():
-        # workers of its own, or everything in one; MLServer calls the latter 0
-        for workers, threads in ((options.cores, 1), (0 if name == "mlserver" else 1, options.cores)):
-            ways[f"{name}, {workers} workers of {threads} threads"] = peer(options, options.work, name, python, workers, threads)
+    with ExitStack() as running:
+        start = lambda way, command, grpc: running.enter_context(serving(command, grpc, options.work / f"{way.split(' workers')[0]}.log"))
+        servers = commands(options)
+        ports, pids = {}, {}
+        ports["aortica"] = free_port()
+        pids["aortica"] = start("aortica", servers["aortica"](ports["aortica"], free_port()), ports["aortica"])
+        load(options, ports["aortica"], options.models[0], 1, patience=60)
+        light, of_ceiling, loops = against_ceiling(options, ports["aortica"], found)
+        for way, command in servers.items():
+            if way != "aortica":
+                ports[way] = free_port()
+                pids[way] = start(way, command(ports[way], free_port()), ports[way])
+        for way, grpc in ports.items():
+            for model in options.models:
+                load(options, grpc, model, 1, patience=60)
+        table = by_clients(options, ports)
+        resident = {way: resident_mib(pid) for way, pid in pids.items()}
 
-    table, worst = {}, {}
-    for name, *_ in options.models:
-        for clients in CLIENTS:
-            key = f"{name}/{clients}"
-            ours = own["tritonclient"][key]
-            best = max(ways, key=lambda way: ways[way][key]["per_s"])
-            ratio = ours["per_s"] / ways[best][key]["per_s"]
-            table[key] = {"aortica": ours, "better_peer": best, "peer": ways[best][key], "ratio": round(ratio, 3)}
-            worst[name] = min(worst.get(name, 1e9), ratio)
-    of_ceiling = {
-        name: own["light"][name]["saturated"]["requests_per_s"] / (0.5 * (before[name] + after[name])) for name in before
-    }
-    alone = own["light"]["identity"]["alone"]
+    worst = lambda name: min(row["ratio"] for key, row in table.items() if key.startswith(f"{name}/"))
+    alone = light["identity"]["alone"]
     summary = {
-        "goodput_of_ceiling": {name: round(value, 3) for name, value in of_ceiling.items()},
-        "goodput_of_better_peer": {name: round(worst[name], 3) for name in before},
-        "identity_of_better_peer": round(worst["identity"], 3),
+        "goodput_of_ceiling": {name: round(ratio["median"], 3) for name, ratio in of_ceiling.items()},
+        "goodput_of_better_peer": {name: worst(name) for name in of_ceiling},
+        "identity_of_better_peer": worst("identity"),
         "added_ms": {"median": alone["median_ms"], "p99": alone["p99_ms"]},
-        "p99_worse_than_peer": [key for key, row in table.items() if row["aortica"]["p99_ms"] > row["peer"]["p99_ms"]],
-        "resident_mib": {"aortica": own["tritonclient"]["resident_mib"]} | {way: ways[way]["resident_mib"] for way in ways},
+        "p99_worse_than_peer": [key for key, row in table.items() if row["p99_ratios"]["median"] > 1],
+        "resident_mib": resident,
     }
     version = text_of([options.aortica, "--version"]).splitlines()
     facts = {
         "date": datetime.date.today().isoformat(), "cpu": platform.processor() or platform.machine(), "cores": options.cores,
         "build": [line.strip() for line in version[1:4]], "runtime": options.runtime.resolve().name,
-        "peers": list(peers), "precision": options.precision, "seconds": options.seconds,
+        "peers": [way for way in servers if way != "aortica"], "precision": options.precision,
+        "seconds": options.seconds, "rounds": options.rounds,
     }
     record = {
-        "facts": facts, "limits": LIMITS, "summary": summary, "ceiling": {"search": found, "before": before, "after": after},
-        "light_client": own["light"], "by_clients": table,
+        "facts": facts, "limits": LIMITS, "summary": summary,
+        "ceiling": {"search": found, "loops": loops, "ratios": of_ceiling}, "light_client": light, "by_clients": table,
     }
     options.record.write_text(json.dumps(record, indent=1) + "\n")
-    print_report(summary, table, before, after, own)
+    print_report(summary, table, record["ceiling"], light)
 
 
-def print_report(summary, table, before, after, own):
-    print(f"{'model':<10}{'clients':>8}{'aortica/s':>12}{'p99 ms':>9}{'peer/s':>10}{'p99 ms':>9}{'ratio':>8}  better peer")
+def print_report(summary, table, ceiling, light):
+    range_of = lambda values: f"{values['lowest']:.2f}-{values['highest']:.2f}"
+    print(f"{'model':<10}{'clients':>8}{'aortica/s':>12}{'p99 ms':>9}{'peer/s':>10}{'p99 ms':>9}{'ratio':>8}{'of rounds':>12}{'p99':>7}  better peer")
     for key, row in table.items():
         name, clients = key.split("/")
         ours, peer = row["aortica"], row["peer"]
         print(
             f"{name:<10}{clients:>8}{ours['per_s']:>12.1f}{ours['p99_ms']:>9.1f}{peer['per_s']:>10.1f}{peer['p99_ms']:>9.1f}"
-            f"{row['ratio']:>8.2f}  {row['better_peer']}"
+            f"{row['ratio']:>8.2f}{range_of(row['ratios']):>12}{row['p99_ratios']['median']:>7.2f}  {row['better_peer']}"
         )
-    for name, value in summary["goodput_of_ceiling"].items():
-        saturated = own["light"][name]["saturated"]["requests_per_s"]
-        print(f"{name}: {saturated:.1f}/s served, {before[name]:.1f} and {after[name]:.1f}/s bare: ratio {value} (limit {LIMITS['goodput_of_ceiling_min']})")
+    for name, ratio in ceiling["ratios"].items():
+        saturated, loop = light[name]["saturated"]["requests_per_s"], ceiling["loops"][name]["median"]
+        limit = LIMITS["goodput_of_ceiling_min"]
+        print(f"{name}: {saturated:.1f}/s served, {loop:.1f}/s bare: ratio {ratio['median']:.3f} ({range_of(ratio)}; limit {limit})")
     added = summary["added_ms"]
     print(f"one caller, identity: median {added['median']:.3f} ms, p99 {added['p99']:.3f} ms (limits 1 and 3)")
     print("resident MiB: " + ", ".join(f"{name} {mib}" for name, mib in summary["resident_mib"].items()))
