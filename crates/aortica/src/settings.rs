@@ -112,6 +112,9 @@ pub struct Networks {
     pub runners: u32,
     /// Threads that work together on one batch. Default 1: more answer sooner but answer fewer.
     pub threads: u32,
+    /// Threads that work together on a batch while nothing else waits or is computed: on a CPU only, and only where the answer stays the
+    /// same to the last digit. Default 0: as many as there are runners; 1 saves the memory of a further copy of the weights.
+    pub alone_threads: u32,
     /// Rows of the one shape that is executed. Default 0: as the model's manifest says.
     pub batch_rows: u32,
     /// How long a row waits for others while the device is free, microseconds. Default 2,000.
@@ -130,6 +133,7 @@ pub struct Network {
     pub precision: Option<NetworkPrecision>,
     pub runners: Option<u32>,
     pub threads: Option<u32>,
+    pub alone_threads: Option<u32>,
     pub batch_rows: Option<u32>,
     pub longest_delay_us: Option<u32>,
     pub queue_rows: Option<u32>,
@@ -173,6 +177,7 @@ impl Default for Networks {
             precision: None,
             runners: 0,
             threads: 1,
+            alone_threads: 0,
             batch_rows: 0,
             longest_delay_us: 2_000,
             queue_rows: 256,
@@ -208,6 +213,10 @@ impl Networks {
             }),
             runners,
             threads: own.threads.unwrap_or(self.threads) as usize,
+            alone_threads: match own.alone_threads.unwrap_or(self.alone_threads) {
+                0 => runners,
+                threads => threads as usize,
+            },
             batch_rows: (rows > 0).then_some(rows),
             longest_delay: Duration::from_micros(own.longest_delay_us.unwrap_or(self.longest_delay_us).into()),
             queue_rows: own.queue_rows.unwrap_or(self.queue_rows) as usize,

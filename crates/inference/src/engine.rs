@@ -60,6 +60,14 @@ impl Engine {
         Ok(Engine { session, inputs, outputs: manifest.outputs().to_vec(), batch_rows, model })
     }
 
+    /// Whether another engine of the model gives the very same bytes for a batch of noise.
+    pub fn agrees_with(&mut self, other: &mut Engine) -> Result<bool> {
+        let pieces: Vec<Vec<Bytes>> =
+            self.inputs.iter().map(|input| vec![noise(input.spec.dtype, input.buffer.bytes)]).collect();
+        let rows = self.batch_rows;
+        Ok(self.compute(&pieces, rows)? == other.compute(&pieces, rows)?)
+    }
+
     /// Runs a batch of zeros, so that the first request does not pay for memory and kernels being set up.
     pub fn warm_up(&mut self) -> Result<()> {
         let pieces: Vec<Vec<Bytes>> =
@@ -85,6 +93,8 @@ fn options(runtime: &Runtime, config: &SessionConfig, model: &str) -> Result<Ses
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
             .with_intra_op_spinning(config.spin)?
+            // between runs threads sleep: others may have the cores then
+            .with_config_entry("session.force_spinning_stop", "1")?
             .with_env_allocators()?;
         Ok(builder)
     }
@@ -123,6 +133,28 @@ fn on_cuda(builder: SessionBuilder, ordinal: u32, runtime: &Runtime, model: &str
         .build()
         .error_on_failure();
     builder.with_execution_providers([provider]).map_err(|error| lacking(error.to_string()))
+}
+
+/// So many bytes of the type: whole numbers over all their range, others from 0 to 1. Always the same.
+fn noise(dtype: Dtype, bytes: usize) -> Bytes {
+    // a linear congruential generator (Knuth), of which the high bits are good enough
+    let mut state = 1_u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let count = bytes / dtype.size_bytes();
+    let mut out = Vec::with_capacity(bytes);
+    for _ in 0..count {
+        let value = draw();
+        let share = f32::from(value) / 255.0;
+        match dtype {
+            Dtype::U8 | Dtype::I8 => out.push(value),
+            Dtype::F16 => out.extend_from_slice(&f16::from_f32(share).to_le_bytes()),
+            Dtype::F32 => out.extend_from_slice(&share.to_le_bytes()),
+        }
+    }
+    out.into()
 }
 
 fn element_type(dtype: Dtype) -> TensorElementType {

@@ -1,6 +1,6 @@
 //! A network in this process: one model on threads of its own.
 
-use crate::batcher::{self, Policy, Queue};
+use crate::batcher::{self, Compute, Policy, Queue};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{BATCH_ROWS_MAX, ModelManifest};
@@ -10,7 +10,9 @@ use crate::statistics::Statistics;
 use crate::tensor::{Tensor, TensorBatch};
 use crate::turns::Turns;
 use async_trait::async_trait;
-use std::sync::Arc;
+use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,7 +72,11 @@ pub struct SessionConfig {
     /// Threads that work together on one batch, 1 to 256. Default 1; more make one answer come sooner, at the cost of the
     /// number of answers.
     pub threads: usize,
-    /// Whether idle threads spin for a while instead of sleeping: a little faster alone on a machine, much slower
+    /// Threads that work together on a batch that has a device to itself, 1 to 256: one caller alone waits less, many lose nothing. Takes
+    /// a further copy of the weights. Only on a CPU with turns ([`Session::start_beside`]), and only for a model that gives the same bytes on
+    /// any number of threads, which is tried when it is loaded. Default 1.
+    pub alone_threads: usize,
+    /// Whether threads that wait within a run spin for a while instead of sleeping: a little faster alone on a machine, much slower
     /// beside other work on the same cores. Default false.
     pub spin: bool,
     /// Rows of the one shape that is executed; `None` (default) takes the manifest's preferred rows on a CPU, and its most
@@ -91,6 +97,7 @@ impl Default for SessionConfig {
             fall_back: None,
             runners: 1,
             threads: 1,
+            alone_threads: 1,
             spin: false,
             batch_rows: None,
             longest_delay: Duration::from_millis(2),
@@ -108,7 +115,9 @@ impl SessionConfig {
             Device::Cpu => manifest.batch().preferred,
             Device::Cuda(_) => manifest.batch().max,
         });
-        for (name, value) in [("runners", self.runners), ("threads", self.threads)] {
+        for (name, value) in
+            [("runners", self.runners), ("threads", self.threads), ("alone_threads", self.alone_threads)]
+        {
             if !(1..=THREADS_MAX).contains(&value) {
                 return refuse(format!("{name} must be 1 to {THREADS_MAX}, not {value}"));
             }
@@ -139,6 +148,7 @@ pub struct Session {
     /// `None` only while being dropped: closing it ends the threads.
     queue: Option<Queue>,
     statistics: Arc<Statistics>,
+    alone: Option<Arc<Alone>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -190,28 +200,35 @@ impl Session {
             batch_rows,
             queue: Some(queue),
             statistics: Arc::clone(&statistics),
+            alone: None,
             threads: Vec::new(),
         };
-        let Session { manifest, config, threads, .. } = &mut session;
+        let Session { manifest, config, alone, threads, .. } = &mut session;
+        if place.is_some() && config.device == Device::Cpu && config.alone_threads > config.threads {
+            *alone = Some(Arc::new(Alone::load(runtime, manifest, &bytes, config, batch_rows)?));
+        }
         let bytes = Arc::new(bytes);
         for runner in 0..config.runners {
             let work = {
                 let (runtime, manifest, config) = (runtime.clone(), manifest.clone(), config.clone());
                 let (bytes, jobs, ready) = (Arc::clone(&bytes), jobs.clone(), ready.clone());
-                let (statistics, place) = (Arc::clone(&statistics), place.clone());
+                let (statistics, place, alone) = (Arc::clone(&statistics), place.clone(), alone.clone());
                 move || {
                     let prepared =
-                        Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut engine| {
-                            engine.warm_up()?;
-                            Ok((engine, batching_runtime()?))
+                        Engine::load(&runtime, &manifest, &bytes, &config, batch_rows).and_then(|mut own| {
+                            own.warm_up()?;
+                            if let Some(alone) = alone.as_ref().filter(|_| runner == 0) {
+                                alone.try_against(&mut own, manifest.name())?;
+                            }
+                            Ok((Runner { own, alone }, batching_runtime()?))
                         });
                     drop(bytes);
                     // Nobody listening means that `start` was given up; the closed queue then ends `serve`.
                     match prepared {
-                        Ok((mut engine, batching)) => {
+                        Ok((mut runner, batching)) => {
                             let _ = ready.send(Ok(()));
                             drop(ready);
-                            batching.block_on(batcher::serve(jobs, policy, place.as_ref(), &mut engine, &statistics));
+                            batching.block_on(batcher::serve(jobs, policy, place.as_ref(), &mut runner, &statistics));
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
@@ -231,6 +248,7 @@ impl Session {
                 .recv()
                 .map_err(|_| Error::new(ErrorKind::Bug, format!("loading model `{}` panicked", manifest.name())))??;
         }
+        let Session { manifest, config, .. } = &session;
         tracing::info!(
             model = manifest.name(),
             version = manifest.version(),
@@ -238,6 +256,7 @@ impl Session {
             device = ?config.device,
             runners = config.runners,
             threads = config.threads,
+            alone_threads = session.alone_threads(),
             batch_rows,
             "model loaded"
         );
@@ -251,6 +270,12 @@ impl Session {
     /// The execution provider that computes the model: `cpu` or `cuda`.
     pub fn provider(&self) -> &'static str {
         self.config.device.provider()
+    }
+
+    /// Threads that work together on a batch that has the device to itself.
+    pub fn alone_threads(&self) -> usize {
+        let trusted = self.alone.as_ref().is_some_and(|alone| alone.trusted.load(Ordering::Relaxed));
+        if trusted { self.config.alone_threads } else { self.config.threads }
     }
 
     /// Rows of the one shape that is executed.
@@ -295,6 +320,64 @@ impl Drop for Session {
                 tracing::error!(model = self.manifest.name(), "a thread of a model panicked");
             }
         }
+    }
+}
+
+/// What computes on one thread of a model.
+struct Runner {
+    own: Engine,
+    alone: Option<Arc<Alone>>,
+}
+
+impl Compute for Runner {
+    fn compute(&mut self, inputs: &[Vec<Bytes>], rows: usize) -> Result<Vec<Bytes>> {
+        self.own.compute(inputs, rows)
+    }
+
+    fn compute_alone(&mut self, inputs: &[Vec<Bytes>], rows: usize) -> Result<Vec<Bytes>> {
+        let shared = self.alone.as_ref().filter(|alone| alone.trusted.load(Ordering::Relaxed));
+        // taken only where a batch of before, which was alone as well, is just being ended
+        match shared.and_then(|alone| alone.engine.try_lock().ok()) {
+            Some(mut engine) => engine.compute(inputs, rows),
+            None => self.own.compute(inputs, rows),
+        }
+    }
+}
+
+/// The engine of more threads that the runners of a model share for batches that have the device to themselves.
+struct Alone {
+    engine: Mutex<Engine>,
+    /// Whether it gives the bytes that the runners' own give.
+    trusted: AtomicBool,
+}
+
+impl Alone {
+    fn load(
+        runtime: &Runtime,
+        manifest: &ModelManifest,
+        bytes: &[u8],
+        config: &SessionConfig,
+        batch_rows: usize,
+    ) -> Result<Alone> {
+        // who is alone may spin: nobody else wants the cores
+        let config = SessionConfig { threads: config.alone_threads, spin: true, ..config.clone() };
+        let mut engine = Engine::load(runtime, manifest, bytes, &config, batch_rows)?;
+        engine.warm_up()?;
+        Ok(Alone { engine: Mutex::new(engine), trusted: AtomicBool::new(false) })
+    }
+
+    /// An answer must not depend on how busy the service is.
+    fn try_against(&self, own: &mut Engine, model: &str) -> Result<()> {
+        let Ok(mut engine) = self.engine.try_lock() else { return Ok(()) };
+        let agrees = engine.agrees_with(own)?;
+        if !agrees {
+            tracing::info!(
+                model,
+                "the model's last digits depend on the number of threads: a batch alone gets no more of them"
+            );
+        }
+        self.trusted.store(agrees, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Turns {
 
 #[derive(Debug)]
 struct State {
+    at_once: usize,
     free: usize,
     models: Vec<Usage>,
     waiting: Vec<Waiting>,
@@ -62,8 +63,15 @@ pub(crate) struct Turn {
 impl Turns {
     /// `at_once`: batches that are computed at the same time, at least 1.
     pub fn new(at_once: usize) -> Turns {
-        let state =
-            State { free: at_once.max(1), models: Vec::new(), waiting: Vec::new(), arrivals: 0, clock: Duration::ZERO };
+        let at_once = at_once.max(1);
+        let state = State {
+            at_once,
+            free: at_once,
+            models: Vec::new(),
+            waiting: Vec::new(),
+            arrivals: 0,
+            clock: Duration::ZERO,
+        };
         Turns { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -175,6 +183,12 @@ impl Place {
 }
 
 impl Turn {
+    /// Whether nobody else computes on the device or waits for it.
+    pub fn is_alone(&self) -> bool {
+        let state = self.place.turns.lock();
+        state.free + 1 == state.at_once && state.waiting.is_empty()
+    }
+
     /// Gives the turn back and waits for the next: in line before the device is handed on, so that a model with one runner is
     /// among those of whom the next is chosen.
     pub async fn renew(mut self) -> Turn {
@@ -229,6 +243,22 @@ mod tests {
     /// Adds to what a model has used, as if it had computed for so long.
     fn spend(turns: &Turns, model: usize, ms: u64) {
         turns.lock().models[model].used += Duration::from_millis(ms);
+    }
+
+    #[tokio::test]
+    async fn who_has_the_device_to_itself_is_told() {
+        let turns = Turns::new(2);
+        let (one, other) = (turns.place(), turns.place());
+        let first = one.turn().await;
+        assert!(first.is_alone());
+        let second = other.turn().await;
+        assert!(!first.is_alone() && !second.is_alone());
+        let mut third = Box::pin(one.turn());
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        assert!(!first.is_alone(), "the one who waited has the turn now");
+        drop(third);
+        assert!(first.is_alone());
     }
 
     #[tokio::test]

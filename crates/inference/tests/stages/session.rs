@@ -5,7 +5,7 @@ use futures::FutureExt;
 use half::f16;
 use inference::statistics::FailureReason;
 use inference::tensor::named;
-use inference::{Device, ErrorKind, ModelManifest, Session, SessionConfig, Stage, Tensor, TensorBatch};
+use inference::{Device, ErrorKind, ModelManifest, Session, SessionConfig, Stage, Tensor, TensorBatch, Turns};
 use std::path::Path;
 
 fn refused(manifest: ModelManifest, config: SessionConfig) -> Option<inference::Error> {
@@ -181,6 +181,40 @@ async fn several_runners_answer_as_one_does() {
         assert_eq!(answer.unwrap()[0].bytes(), expected[0].bytes());
     }
     assert_eq!(three.pending_rows(), 0);
+}
+
+/// Who asks alone is answered by more threads, with the same bytes as when others ask too.
+#[tokio::test]
+async fn an_answer_does_not_tell_whether_others_asked() {
+    let Some(runtime) = runtime() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/vfa-unet");
+    let turns = Turns::new(2);
+    let config = |alone_threads| SessionConfig { runners: 2, alone_threads, ..prompt() };
+    let manifests = ModelManifest::read_folder(&folder).unwrap();
+    assert!(manifests.len() >= 2);
+    for manifest in manifests {
+        let name = manifest.name().to_owned();
+        let shape = manifest.inputs()[0].row_shape();
+        let pixels: usize = shape.iter().product();
+        let input = manifest.inputs()[0].name.clone();
+        let frame = |seed: usize| {
+            let values = (0..pixels).map(|i| ((i * (seed + 3)) >> 3) as u8).collect::<Vec<u8>>();
+            Tensor::new(input.as_str(), &[&[1], &shape[..]].concat(), values).unwrap()
+        };
+        let plain = Session::start(&runtime, manifest.clone(), config(2)).unwrap();
+        assert_eq!(plain.alone_threads(), 1, "{name}: without turns nobody knows of the others");
+        let shared = Session::start_beside(&runtime, manifest, config(2), Some(&turns)).unwrap();
+        assert_eq!(shared.alone_threads(), 2, "{name}");
+        let crowd = futures::future::join_all((0..6).map(|seed| shared.infer(frame(seed).into()))).await;
+        for (seed, crowded) in crowd.into_iter().enumerate() {
+            let expected = plain.infer(frame(seed).into()).await.unwrap();
+            let alone = shared.infer(frame(seed).into()).await.unwrap();
+            for (output, (crowded, alone)) in expected.iter().zip(crowded.unwrap().iter().zip(&alone)) {
+                assert_eq!(output.bytes(), alone.bytes(), "{name}");
+                assert_eq!(output.bytes(), crowded.bytes(), "{name}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
