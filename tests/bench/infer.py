@@ -197,6 +197,7 @@ def against_ceiling(options, grpc, found):
             served = json.loads(text_of([*base, "--requests", 10000 if name == "identity" else 600, "--clients", 8]))
             after = bare(options, path, found[name]["way"]) if name in found else None
             rounds.append((before, served, after))
+        print(f"{name}: measured against the bare loop", file=sys.stderr)
         middle = statistics.median_low([served["requests_per_s"] for _, served, _ in rounds])
         light[name] = {"alone": alone, "saturated": next(s for _, s, _ in rounds if s["requests_per_s"] == middle)}
         if name in found:
@@ -217,6 +218,7 @@ def by_clients(options, ports):
                 for way in ways:
                     seen[way].append(load(options, ports[way], model, clients))
             of = lambda way, what: [one[what] for one in seen[way]]
+            print(f"{model[0]}, {clients} clients: measured", file=sys.stderr)
             best = max((way for way in ports if way != "aortica"), key=lambda way: statistics.median(of(way, "per_s")))
             middle = lambda way: {what: round(statistics.median(of(way, what)), 3) for what in ("per_s", "median_ms", "p99_ms")}
             ratios = spread([ours / theirs for ours, theirs in zip(of("aortica", "per_s"), of(best, "per_s"))])

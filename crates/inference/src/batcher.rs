@@ -65,6 +65,13 @@ impl Job {
     }
 }
 
+impl Jobs {
+    /// Rows that wait or are being computed.
+    fn pending_rows(&self) -> usize {
+        self.rows_max - self.room.available_permits().min(self.rows_max)
+    }
+}
+
 /// The way in. What is inside when it is dropped is still answered, if anybody waits for it.
 pub(crate) struct Queue {
     jobs: mpsc::UnboundedSender<Job>,
@@ -79,6 +86,8 @@ pub(crate) struct Queue {
 #[derive(Clone)]
 pub(crate) struct Jobs {
     line: Arc<Mutex<Line>>,
+    room: Arc<Semaphore>,
+    rows_max: usize,
     /// Once cancelled, no row waits for others any more.
     hurry: CancellationToken,
 }
@@ -104,7 +113,8 @@ pub(crate) fn queue(rows_max: usize, statistics: Arc<Statistics>) -> (Queue, Job
         statistics,
     };
     let line = Line { incoming: receiver, waiting: VecDeque::new(), open: true };
-    (queue, Jobs { line: Arc::new(Mutex::new(line)), hurry })
+    let room = Arc::clone(&queue.room);
+    (queue, Jobs { line: Arc::new(Mutex::new(line)), room, rows_max, hurry })
 }
 
 impl Queue {
@@ -303,7 +313,8 @@ pub(crate) async fn serve(
                 }
             }
         };
-        let alone = turn.as_ref().is_some_and(Turn::is_alone);
+        let rows: usize = members.iter().map(|(_, taken)| taken).sum();
+        let alone = jobs.pending_rows() <= rows && turn.as_ref().is_some_and(Turn::is_alone);
         begun = run_batch(members, compute, alone, statistics);
         held = turn;
     }
