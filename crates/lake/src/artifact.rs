@@ -109,9 +109,9 @@ impl Artifacts {
 /// A number of the reading is none: JSON cannot hold it.
 pub fn encode(reading: &Reading) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(reading).map_err(Error::json("encoding an artifact"))?;
-    // JSON turns what is no number into null; what does not read back must not be kept as evidence.
-    let back: Result<Reading, _> = serde_json::from_slice(&bytes);
-    if !back.is_ok_and(|back| back == *reading) {
+    // JSON turns what is no number into null, and few readings have a null; what does not read back must not be kept as evidence.
+    let has_null = bytes.windows(4).any(|word| word == b"null");
+    if has_null && !serde_json::from_slice::<Reading>(&bytes).is_ok_and(|back| back == *reading) {
         let key = artifact_key(&reading.fingerprint, &reading.image_id);
         return Err(Error::Artifact { key, problem: "a number of the reading is infinite or none".to_owned() });
     }

@@ -17,7 +17,8 @@ use inference::{Error as StageError, ErrorKind as StageErrorKind, ModelManifest,
 use lake::{CrashPoint, Lake, Location, Rehearsal, Rehearsed, SessionOptions};
 use scoring::GradeInput;
 use scoring::forest::{Forest, HaarFeature, HaarKind, Node};
-use scoring::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, STAGE_WIDTH};
+use scoring::heatmaps::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH};
+use scoring::locate::STAGE_WIDTH;
 use scoring::region::{REGION_HEIGHT, REGION_WIDTH};
 use scoring::shape::{AnnotatedShape, DISC_LINES, POINTS, ShapeModel, VERTEBRAL_POINTS, shape_landmark};
 use std::path::Path;

@@ -2,8 +2,10 @@
 
 use domain::reading::LocatedCorner;
 use domain::{PixelSpacing, Point, Raster};
+use scoring::heatmaps::Heatmaps;
+use scoring::levels::{Spine, name_levels};
 use scoring::shape::{AnnotatedShape, POINTS, shape_landmark};
-use scoring::{Evidence, Located, Picture, Region, ScoringRules, ShapeModel, levels::Spine, locate};
+use scoring::{Evidence, LocateOutput, Located, Picture, Region, ScoringRules, ShapeModel, locate};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -46,8 +48,13 @@ fn main() -> Result<(), scoring::Error> {
         let estimate = model.estimate(&corners, 1.0)?;
         let region = Region::new(&estimate, 3.0)?;
         let image = region.warp(&raster);
-        let heatmaps: Vec<f32> = (0..26 * 128 * 64u64).map(|i| ((i * 48_271) % 1009) as f32 * 5e-4).collect();
-        let to_stage = locate::prepare(&raster, 1.0).to_stage;
+        let steps: Vec<u8> = (0..26 * 128 * 64u64).map(|i| (((i * 48_271) % 1009) / 8) as u8).collect();
+        let output = LocateOutput {
+            heatmaps: Heatmaps::Steps(steps.into()),
+            view: &[1.0, 0.0, 0.0],
+            to_stage: locate::prepare(&raster, 1.0).to_stage,
+            aspect: 1.0,
+        };
         let spine = Spine {
             corners: corners.clone(),
             estimate: estimate.clone(),
@@ -75,7 +82,7 @@ fn main() -> Result<(), scoring::Error> {
         let evidence = Evidence { located: &located, image: &image, probabilities: &probabilities, picture: &picture };
         println!("{width} x {height}, best of 15, ms:");
         println!("  prepare  {:7.2}", best_ms(|| drop(black_box(locate::prepare(&raster, 1.0)))));
-        println!("  decode   {:7.2}", best_ms(|| drop(black_box(locate::decode(&heatmaps, &to_stage)))));
+        println!("  name     {:7.2}", best_ms(|| drop(black_box(name_levels(&output, &model, &rules)))));
         println!("  estimate {:7.2}", best_ms(|| drop(black_box(model.estimate(&corners, 1.0)))));
         println!("  warp     {:7.2}", best_ms(|| drop(black_box(region.warp(&raster)))));
         println!("  score    {:7.2}", best_ms(|| drop(black_box(scoring::score(&evidence, identity(), &rules)))));

@@ -1,7 +1,7 @@
 //! Which vertebra is which, whether L1-L4 were found, and how sure their names are.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::locate::{HEATMAP_HEIGHT, HEATMAP_STRIDE, HEATMAP_WIDTH, Peak, RowMaxima, channels, fit_peak, invert};
+use crate::heatmaps::{Cell, HEATMAP_HEIGHT, HEATMAP_WIDTH, Heatmaps, Peak, RowMaxima, channels, corners, fit_peak};
 use crate::rules::ScoringRules;
 use crate::shape::{AortaEstimate, ShapeModel};
 use domain::reading::LocatedCorner;
@@ -37,10 +37,9 @@ const BODIES_WRONG_MAX: usize = 1;
 const BODY_ANGLE_MIN_DEG: f64 = 55.0;
 
 /// The `locate` network's answer for one image.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LocateOutput<'a> {
-    /// 26 x 128 x 64, 0..1.
-    pub heatmaps: &'a [f32],
+    pub heatmaps: Heatmaps<'a>,
     /// Probability of a lateral lumbar spine, a frontal spine, anything else.
     pub view: &'a [f32],
     pub to_stage: Affine<ImagePx, StagePx>,
@@ -74,9 +73,11 @@ pub fn name_levels(
     if let Some(reason) = unsuitable_view(output.view)? {
         return Ok(Err(reason));
     }
-    let maps: Vec<&[f32]> = channels(output.heatmaps)?.collect();
-    let peaks = choose_peaks(&maps);
-    let corners = to_corners(&peaks, &output.to_stage)?;
+    let (peaks, agreement) = match &output.heatmaps {
+        Heatmaps::Fractions(cells) => named_peaks(cells, rules.min_confidence)?,
+        Heatmaps::Steps(cells) => named_peaks(cells, rules.min_confidence)?,
+    };
+    let corners = corners(&peaks, &output.to_stage)?;
 
     let found = |vertebra: Vertebra| mean_confidence(&corners, vertebra) >= rules.min_confidence;
     match Level::ALL.iter().filter(|level| found(level.vertebra())).count() {
@@ -84,7 +85,7 @@ pub fn name_levels(
         2 => return Ok(Err(ExcludeReason::LevelsIncomplete)),
         _ => {}
     }
-    let mut level_confidence = agreement(&maps, &peaks, rules.min_confidence);
+    let mut level_confidence = agreement;
     if !found(Vertebra::S1) {
         level_confidence *= if found(Vertebra::T12) { WITHOUT_SACRUM } else { WITHOUT_EITHER_END };
     }
@@ -129,16 +130,12 @@ fn mean_confidence(corners: &[LocatedCorner], vertebra: Vertebra) -> f64 {
     own.iter().sum::<f64>() / own.len().max(1) as f64
 }
 
-fn to_corners(peaks: &[Peak], to_stage: &Affine<ImagePx, StagePx>) -> Result<Vec<LocatedCorner>> {
-    let to_image = invert(to_stage)?;
-    let sd_px_per_cell = HEATMAP_STRIDE as f64 * to_image.m[0].abs().max(to_image.m[4].abs());
-    let corner = |(channel, peak): (usize, &Peak)| LocatedCorner {
-        landmark: Landmark::from_channel(channel),
-        at: to_image.apply(peak.at_stage()),
-        sd_px: peak.sd_cells * sd_px_per_cell,
-        confidence: peak.height,
-    };
-    Ok(peaks.iter().enumerate().map(corner).collect())
+/// One peak per channel, and how far the channels agree on the names, 0..1.
+fn named_peaks<C: Cell>(heatmaps: &[C], min_confidence: f64) -> Result<(Vec<Peak>, f64)> {
+    let maps: Vec<&[C]> = channels(heatmaps)?.collect();
+    let peaks = choose_peaks(&maps);
+    let agreement = agreement(&maps, &peaks, min_confidence);
+    Ok((peaks, agreement))
 }
 
 fn separation(a: &Peak, b: &Peak) -> f64 {
@@ -146,13 +143,13 @@ fn separation(a: &Peak, b: &Peak) -> f64 {
 }
 
 /// The highest peaks of a heatmap that do not overlap; at least one.
-fn candidates(map: &[f32]) -> Vec<Peak> {
+fn candidates<C: Cell>(map: &[C]) -> Vec<Peak> {
     let mut rest = map.to_vec();
     let mut maxima = RowMaxima::of(map);
     let mut peaks: Vec<Peak> = Vec::with_capacity(CANDIDATES);
     for _ in 0..CANDIDATES {
         let cell = maxima.brightest(&rest);
-        if !peaks.is_empty() && f64::from(rest[cell]) < HEIGHT_FLOOR {
+        if !peaks.is_empty() && rest[cell].height() < HEIGHT_FLOOR {
             break;
         }
         let (row, column) = ((cell / HEATMAP_WIDTH) as isize, (cell % HEATMAP_WIDTH) as isize);
@@ -161,7 +158,7 @@ fn candidates(map: &[f32]) -> Vec<Peak> {
         let rows = (row - reach).max(0) as usize..(row + reach + 1).min(HEATMAP_HEIGHT as isize) as usize;
         let columns = (column - reach).max(0) as usize..(column + reach + 1).min(HEATMAP_WIDTH as isize) as usize;
         for r in rows.clone() {
-            rest[r * HEATMAP_WIDTH..][columns.clone()].fill(0.0);
+            rest[r * HEATMAP_WIDTH..][columns.clone()].fill(C::NOTHING);
         }
         maxima.update(&rest, rows);
     }
@@ -173,7 +170,7 @@ fn candidates(map: &[f32]) -> Vec<Peak> {
 /// The largest one, unless the chain of vertebrae speaks against it: when a heatmap has two peaks one vertebra apart, some
 /// channels may take the one and some the other, and two names meet in one place. For each kind of corner the chain from head to
 /// foot is chosen that maximises the sum of ln(height) less the costs of steps that are too short or too long (Viterbi).
-fn choose_peaks(maps: &[&[f32]]) -> Vec<Peak> {
+fn choose_peaks<C: Cell>(maps: &[&[C]]) -> Vec<Peak> {
     let all: Vec<Vec<Peak>> = maps.iter().map(|map| candidates(map)).collect();
     let mut chosen: Vec<Peak> = all.iter().map(|peaks| peaks[0]).collect();
     let Some(step) = median_step(&chosen) else { return chosen };
@@ -224,12 +221,12 @@ fn median_step(peaks: &[Peak]) -> Option<f64> {
 
 /// How far the channels agree on the names, 0..1: what they hold at their own place, of that and what they hold one vertebra
 /// higher or lower.
-fn agreement(maps: &[&[f32]], peaks: &[Peak], min_confidence: f64) -> f64 {
-    let value = |map: &[f32], at: &Peak| {
+fn agreement<C: Cell>(maps: &[&[C]], peaks: &[Peak], min_confidence: f64) -> f64 {
+    let value = |map: &[C], at: &Peak| {
         let (row, column) = (at.row.round().max(0.0) as usize, at.column.round().max(0.0) as usize);
         let rows = row.saturating_sub(1)..(row + 2).min(HEATMAP_HEIGHT);
         let cells = rows.flat_map(|r| (column.saturating_sub(1)..(column + 2).min(HEATMAP_WIDTH)).map(move |c| (r, c)));
-        cells.map(|(r, c)| f64::from(map[r * HEATMAP_WIDTH + c])).fold(0.0, f64::max)
+        cells.map(|(r, c)| map[r * HEATMAP_WIDTH + c].height()).fold(0.0, f64::max)
     };
     // Own name, and the name of the neighbour to the head and to the foot.
     let mut held = [0.0; 3];

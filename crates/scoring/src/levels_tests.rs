@@ -5,6 +5,7 @@ use crate::shape::{AnnotatedShape, shape_landmark};
 use domain::{Corner, Point};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 
 const CELLS: usize = HEATMAP_WIDTH * HEATMAP_HEIGHT;
 
@@ -46,7 +47,7 @@ impl Drawing {
 
     pub fn output(&self) -> LocateOutput<'_> {
         LocateOutput {
-            heatmaps: &self.heatmaps,
+            heatmaps: Heatmaps::Fractions(Cow::Borrowed(&self.heatmaps)),
             view: &[0.98, 0.01, 0.01],
             to_stage: self.to_stage,
             aspect: self.aspect,
@@ -131,6 +132,22 @@ fn ends_may_be_missing_but_not_two_levels() {
     assert_eq!(read(&[Vertebra::L4, Vertebra::L5]).unwrap().uncertain, [false, false, false, true]);
     assert_eq!(read(&[Vertebra::L3, Vertebra::L4]), Err(ExcludeReason::LevelsIncomplete));
     assert_eq!(read(&Vertebra::ALL), Err(ExcludeReason::SpineNotFound));
+}
+
+#[test]
+fn steps_are_read_as_the_fractions_that_they_are() {
+    let model = shape_model();
+    let mut drawing = Drawing::spine(&upright(1.1, false), 0.9);
+    // A second, lower peak a vertebra further, so that the chain has something to choose.
+    drawing.peak(9, upright(1.1, false).points[11], 0.6);
+    let steps: Vec<u8> = drawing.heatmaps.iter().map(|value| (value * 255.0).round() as u8).collect();
+    drawing.heatmaps = steps.iter().map(|step| f32::from(*step) * (1.0 / 255.0)).collect();
+    let read = |output: &LocateOutput| name_levels(output, &model, &ScoringRules::default()).unwrap().unwrap();
+    let output = LocateOutput { heatmaps: Heatmaps::Steps(Cow::Borrowed(&steps)), ..drawing.output() };
+    assert_eq!(read(&output), read(&drawing.output()), "to the last bit");
+    let short = LocateOutput { heatmaps: Heatmaps::Steps(Cow::Borrowed(&steps[1..])), ..drawing.output() };
+    let refused = name_levels(&short, &model, &ScoringRules::default()).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NetworkOutput);
 }
 
 #[test]

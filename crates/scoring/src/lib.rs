@@ -10,6 +10,7 @@ pub mod crop;
 pub mod error;
 pub mod forest;
 pub mod grade;
+pub mod heatmaps;
 pub mod levels;
 pub mod locate;
 pub mod midline;

@@ -6,7 +6,8 @@ use crate::error::{Error, ErrorKind};
 use domain::{FailReason, Radiograph};
 use futures::future::try_join_all;
 use inference::tensor::named;
-use inference::{Tensor, Trace};
+use inference::{Dtype, Tensor, Trace};
+use scoring::heatmaps::Heatmaps;
 use scoring::levels::LocateOutput;
 use scoring::locate::{LocateInput, Look, STAGE_HEIGHT, STAGE_WIDTH, looks_at};
 use scoring::quality::Picture;
@@ -75,19 +76,13 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
     steps
         .on_threads(move || {
             let picture = picture_of(&radiograph);
-            let tensors = answers.iter().map(|(_, _, outputs)| {
-                let values = |name| named(outputs, name).and_then(probabilities).map_err(of_inference);
-                Ok((values(HEATMAPS)?, values(VIEW)?))
+            let values = |outputs, name| named(outputs, name).and_then(probabilities).map_err(of_inference);
+            let views = answers.iter().map(|(_, _, outputs)| values(outputs, VIEW)).collect::<Way<Vec<_>>>()?;
+            let outputs = std::iter::zip(&answers, &views).map(|((look, to_stage, outputs), view)| {
+                let heatmaps = named(outputs, HEATMAPS).and_then(heatmaps).map_err(of_inference)?;
+                Ok(LocateOutput { heatmaps, view, to_stage: *to_stage, aspect: look.aspect })
             });
-            let tensors = tensors.collect::<Way<Vec<_>>>()?;
-            let outputs: Vec<LocateOutput> = std::iter::zip(&answers, &tensors)
-                .map(|((look, to_stage, _), (heatmaps, view))| LocateOutput {
-                    heatmaps,
-                    view,
-                    to_stage: *to_stage,
-                    aspect: look.aspect,
-                })
-                .collect();
+            let outputs = outputs.collect::<Way<Vec<_>>>()?;
             let shape =
                 pipeline.shape().ok_or_else(|| Error::new(ErrorKind::Definition, "the pipeline has no shape model"))?;
             match find_region_among(&outputs, &picture, shape, pipeline.rules()).map_err(of_scoring)? {
@@ -99,6 +94,14 @@ pub(crate) async fn locate(steps: &Steps, prepared: Prepared, trace: Option<Trac
             }
         })
         .await
+}
+
+/// The heatmaps of an answer, not copied.
+fn heatmaps(tensor: &Tensor) -> inference::Result<Heatmaps<'_>> {
+    Ok(match tensor.dtype() {
+        Dtype::U8 => Heatmaps::Steps(tensor.values()?),
+        Dtype::I8 | Dtype::F16 | Dtype::F32 => Heatmaps::Fractions(tensor.values()?),
+    })
 }
 
 /// An answer of the wrong type or without a tensor: the stage is not what its manifest says.
