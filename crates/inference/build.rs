@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Tensors stay where the network put them, instead of being copied into vectors.
         .bytes(".")
+        .codec_path("crate::codec::RoomyCodec")
         .emit_rerun_if_changed(false)
         .compile_fds(files)?;
     Ok(())

@@ -112,8 +112,8 @@ pub struct Networks {
     pub runners: u32,
     /// Threads that work together on one batch. Default 1: more answer sooner but answer fewer.
     pub threads: u32,
-    /// Threads that work together on a batch while nothing else waits or is computed: on a CPU only, and only where the answer stays the
-    /// same to the last digit. Default 0: as many as there are runners; 1 saves the memory of a further copy of the weights.
+    /// Threads that work together on a batch while nothing else waits or is computed: in a stage service on a CPU only, and only where the
+    /// answer stays the same to the last digit. Default 0: as many as there are runners; 1 saves the memory of a further copy of the weights.
     pub alone_threads: u32,
     /// Rows of the one shape that is executed. Default 0: as the model's manifest says.
     pub batch_rows: u32,

@@ -111,8 +111,11 @@ pub async fn networks(
         let networks = settings.networks.clone();
         return tokio::task::spawn_blocking(move || {
             let runtime = runtime()?;
-            let configured =
-                |manifest: &ModelManifest| anyhow::Ok((manifest.clone(), networks.session(manifest.name(), threads)?));
+            // A batch is never alone on cores that decode the next images.
+            let configured = |manifest: &ModelManifest| {
+                let config = SessionConfig { alone_threads: 1, ..networks.session(manifest.name(), threads)? };
+                anyhow::Ok((manifest.clone(), config))
+            };
             let models = pipeline.networks().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
             // A core that goes to and fro between two networks finds its cache full of the other's numbers.
             let turns = Turns::of_devices(models.iter().map(|(_, config)| config));

@@ -6,6 +6,7 @@ pub mod access;
 mod answer;
 mod batcher;
 pub mod client;
+mod codec;
 pub mod conformance;
 mod connections;
 mod engine;
