@@ -5,7 +5,8 @@ What is counted, and how:
   for all; a number is the median of its rounds, a ratio the median of the ratios of the rounds, with the lowest and the highest.
 - Goodput against the ceiling: answers a second of `aortica infer` under load by a light client (crates/inference/examples/load.rs, 8
   connections, one row a request) over what the same network gives alone on the same cores in the fastest way of a small search
-  (crates/inference/examples/ceiling.rs). The client computes on the same cores: what it takes is part of what is missing.
+  (crates/inference/examples/ceiling.rs). Told in two ways: with the client on a core of its own (the last; the service and the bare
+  network have the others), and with all three on all cores, where what the client takes is part of what is missing.
 - Added latency: what one caller waits for the identity model, whose own computation is a copy of 131,072 bytes; 3,000 calls.
 - Peers: MLServer with a model class that calls ONNX Runtime, and PyTriton, which is a real Triton 2.51 whose model is a Python
   function that calls ONNX Runtime (so its ONNX call sits in Python). Each is run with as many single-threaded workers as cores and
@@ -100,10 +101,11 @@ def resident_mib(pid):
 
 
 @contextmanager
-def serving(command, grpc, log, patience=120):
+def serving(command, grpc, log, patience=120, cores=None):
     """A server that answers on `grpc`; stopped at the end."""
     with open(log, "w") as out:
-        server = subprocess.Popen([str(word) for word in command], stdout=out, stderr=out, start_new_session=True)
+        command = [str(word) for word in command]
+        server = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, **held_to(cores))
     try:
         end = time.monotonic() + patience
         while True:
@@ -136,9 +138,9 @@ def load(options, grpc, model, clients, patience=1):
     raise SystemExit(f"no load on {name}:\n{ran.stderr[-2000:]}")
 
 
-def aortica(options, grpc, http):
+def aortica(options, grpc, http, threads=None):
     folders = [ROOT / "pipelines/vfa-unet", ROOT / "crates/inference/tests/models"]
-    command = [options.aortica, "infer", *folders, "--model", "identity,locate,segment", "--threads", options.cores]
+    command = [options.aortica, "infer", *folders, "--model", "identity,locate,segment", "--threads", threads or options.cores]
     # int8 is what a CPU takes without a word; the identity model has one form only.
     command += [] if options.precision == "int8" else ["--precision", options.precision]
     return command + ["--grpc", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}"]
@@ -164,11 +166,17 @@ def commands(options):
     return found
 
 
-def ceilings(options):
+def held_to(cores):
+    """What subprocess is told for a program that keeps to these cores."""
+    return {"preexec_fn": lambda: os.sched_setaffinity(0, cores)} if cores else {}
+
+
+def ceilings(options, cores):
+    """The fastest way of each network on these cores."""
     found = {}
     paths = [path for _, path, *_ in options.models[1:]]
     base = ["--runtime", options.runtime, "--seconds", 1.5]
-    for line in text_of([options.ceiling, "search", *base, "--cores", options.cores, *paths]).splitlines():
+    for line in text_of([options.ceiling, "search", *base, "--cores", len(cores), *paths], **held_to(cores)).splitlines():
         model, runners, threads, spin, batch, per_s, _ = line.split("\t")
         name = Path(model).name.split(".")[0]
         if float(per_s) > found.get(name, {}).get("per_s", 0.0):
@@ -176,8 +184,9 @@ def ceilings(options):
     return found
 
 
-def bare(options, path, way):
-    line = text_of([options.ceiling, "measure", "--runtime", options.runtime, "--seconds", options.seconds + 1, path, way])
+def bare(options, path, way, cores=None):
+    command = [options.ceiling, "measure", "--runtime", options.runtime, "--seconds", options.seconds + 1, path, way]
+    line = text_of(command, **held_to(cores))
     return float(line.split("\t")[5])
 
 
@@ -185,25 +194,32 @@ def spread(values):
     return {"median": round(statistics.median(values), 4), "lowest": round(min(values), 4), "highest": round(max(values), 4)}
 
 
-def against_ceiling(options, grpc, found):
-    """The light client: one caller alone, and eight, these in turns with the bare network."""
-    light, ratios, loops = {}, {}, {}
-    for name, path, tensor, shape, _ in options.models:
-        base = [options.load, "latency", "--grpc", f"http://127.0.0.1:{grpc}", "--model", name, "--input", tensor, "--shape", shape]
-        alone = json.loads(text_of([*base, "--requests", 3000 if name == "identity" else 300]))
-        rounds = []
-        for _ in range(options.rounds):
-            before = bare(options, path, found[name]["way"]) if name in found else None
-            served = json.loads(text_of([*base, "--requests", 10000 if name == "identity" else 600, "--clients", 8]))
-            after = bare(options, path, found[name]["way"]) if name in found else None
-            rounds.append((before, served, after))
+def light_load(options, grpc, model, requests, clients, cores=None):
+    name, _, tensor, shape, _ = model
+    command = [options.load, "latency", "--grpc", f"http://127.0.0.1:{grpc}", "--model", name, "--input", tensor, "--shape", shape]
+    return json.loads(text_of([*command, "--requests", requests, "--clients", clients], **held_to(cores)))
+
+
+def against_ceiling(options, grpc, found, service_cores=None, client_cores=None):
+    """Eight light callers in turns with the bare network: short turns, many of them, since a machine's speed may change within seconds."""
+    seen = {}
+    for model in options.models[1:]:
+        name, path = model[:2]
+        loop = lambda: bare(options, path, found[name]["way"], service_cores)
+        requests = round(found[name]["per_s"] * (options.seconds + 1))
+        around, answers = [loop()], []
+        for _ in range(2 * options.rounds):
+            answers.append(light_load(options, grpc, model, requests, 8, client_cores))
+            around.append(loop())
         print(f"{name}: measured against the bare loop", file=sys.stderr)
-        middle = statistics.median_low([served["requests_per_s"] for _, served, _ in rounds])
-        light[name] = {"alone": alone, "saturated": next(s for _, s, _ in rounds if s["requests_per_s"] == middle)}
-        if name in found:
-            ratios[name] = spread([served["requests_per_s"] / (0.5 * (before + after)) for before, served, after in rounds])
-            loops[name] = spread([rate for before, _, after in rounds for rate in (before, after)])
-    return light, ratios, loops
+        rates = [answer["requests_per_s"] for answer in answers]
+        seen[name] = {
+            "ratios": spread([2 * rate / (before + after) for rate, before, after in zip(rates, around, around[1:])]),
+            "bare_per_s": spread(around),
+            "served": answers[rates.index(statistics.median_low(rates))],
+            "way": found[name]["way"],
+        }
+    return seen
 
 
 def by_clients(options, ports):
@@ -233,16 +249,31 @@ def by_clients(options, ports):
 def main():
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    found = ceilings(options)
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    if len(cores) < 2:
+        raise SystemExit("the client needs a core beside that of the service: two at least")
+    os.sched_setaffinity(0, cores)
+    identity = options.models[0]
+    # The service and the bare networks on all cores but the last, which is the client's.
+    theirs, clients = cores[:-1], cores[-1:]
+    grpc = free_port()
+    command = aortica(options, grpc, free_port(), threads=len(theirs))
+    with serving(command, grpc, options.work / "aortica-apart.log", cores=theirs):
+        load(options, grpc, identity, 1, patience=60)
+        apart = against_ceiling(options, grpc, ceilings(options, theirs), theirs, clients)
+    found = ceilings(options, cores)
     with ExitStack() as running:
         start = lambda way, command, grpc: running.enter_context(serving(command, grpc, options.work / f"{way.split(' workers')[0]}.log"))
         servers = commands(options)
         ports, pids = {}, {}
         ports["aortica"] = free_port()
         pids["aortica"] = start("aortica", servers["aortica"](ports["aortica"], free_port()), ports["aortica"])
-        load(options, ports["aortica"], options.models[0], 1, patience=60)
-        light, of_ceiling, loops = against_ceiling(options, ports["aortica"], found)
+        load(options, ports["aortica"], identity, 1, patience=60)
+        light = {model[0]: {"alone": light_load(options, ports["aortica"], model, 3000 if model is identity else 300, 1)} for model in options.models}
+        light["identity"]["saturated"] = light_load(options, ports["aortica"], identity, 10000, 8)
+        together = against_ceiling(options, ports["aortica"], found)
+        for name, seen in together.items():
+            light[name]["saturated"] = seen["served"]
         for way, command in servers.items():
             if way != "aortica":
                 ports[way] = free_port()
@@ -256,8 +287,9 @@ def main():
     worst = lambda name: min(row["ratio"] for key, row in table.items() if key.startswith(f"{name}/"))
     alone = light["identity"]["alone"]
     summary = {
-        "goodput_of_ceiling": {name: round(ratio["median"], 3) for name, ratio in of_ceiling.items()},
-        "goodput_of_better_peer": {name: worst(name) for name in of_ceiling},
+        "goodput_of_ceiling": {name: round(seen["ratios"]["median"], 3) for name, seen in apart.items()},
+        "goodput_of_ceiling_with_client": {name: round(seen["ratios"]["median"], 3) for name, seen in together.items()},
+        "goodput_of_better_peer": {name: worst(name) for name in together},
         "identity_of_better_peer": worst("identity"),
         "added_ms": {"median": alone["median_ms"], "p99": alone["p99_ms"]},
         "p99_worse_than_peer": [key for key, row in table.items() if row["p99_ratios"]["median"] > 1],
@@ -272,13 +304,13 @@ def main():
     }
     record = {
         "facts": facts, "limits": LIMITS, "summary": summary,
-        "ceiling": {"search": found, "loops": loops, "ratios": of_ceiling}, "light_client": light, "by_clients": table,
+        "ceiling": {"client_apart": apart, "client_on_the_same_cores": together}, "light_client": light, "by_clients": table,
     }
     options.record.write_text(json.dumps(record, indent=1) + "\n")
-    print_report(summary, table, record["ceiling"], light)
+    print_report(summary, table, record["ceiling"])
 
 
-def print_report(summary, table, ceiling, light):
+def print_report(summary, table, ceiling):
     range_of = lambda values: f"{values['lowest']:.2f}-{values['highest']:.2f}"
     print(f"{'model':<10}{'clients':>8}{'aortica/s':>12}{'p99 ms':>9}{'peer/s':>10}{'p99 ms':>9}{'ratio':>8}{'of rounds':>12}{'p99':>7}  better peer")
     for key, row in table.items():
@@ -288,10 +320,13 @@ def print_report(summary, table, ceiling, light):
             f"{name:<10}{clients:>8}{ours['per_s']:>12.1f}{ours['p99_ms']:>9.1f}{peer['per_s']:>10.1f}{peer['p99_ms']:>9.1f}"
             f"{row['ratio']:>8.2f}{range_of(row['ratios']):>12}{row['p99_ratios']['median']:>7.2f}  {row['better_peer']}"
         )
-    for name, ratio in ceiling["ratios"].items():
-        saturated, loop = light[name]["saturated"]["requests_per_s"], ceiling["loops"][name]["median"]
-        limit = LIMITS["goodput_of_ceiling_min"]
-        print(f"{name}: {saturated:.1f}/s served, {loop:.1f}/s bare: ratio {ratio['median']:.3f} ({range_of(ratio)}; limit {limit})")
+    for name, apart in ceiling["client_apart"].items():
+        for way, seen in ("client apart", apart), ("client on the same cores", ceiling["client_on_the_same_cores"][name]):
+            limit = f", limit {LIMITS['goodput_of_ceiling_min']}" if seen is apart else ""
+            print(
+                f"{name}, {way}: {seen['served']['requests_per_s']:.1f}/s served, {seen['bare_per_s']['median']:.1f}/s bare: "
+                f"ratio {seen['ratios']['median']:.3f} ({range_of(seen['ratios'])}{limit})"
+            )
     added = summary["added_ms"]
     print(f"one caller, identity: median {added['median']:.3f} ms, p99 {added['p99']:.3f} ms (limits 1 and 3)")
     print("resident MiB: " + ", ".join(f"{name} {mib}" for name, mib in summary["resident_mib"].items()))
