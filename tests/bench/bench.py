@@ -16,6 +16,7 @@ What is counted, and how:
   of 1,100 x 400 (densitometers) and 2,500 x 1,800 (radiographs), since its rasters differ from image to image.
 - Rounds: ceiling, aortica and peer take turns. Ratios are taken within a round, because the speed of a machine drifts from round to
   round; their medians count, and all are printed.
+- Files: what a round has written is deleted when all rounds are over (`cohort.sweep` says why).
 - Agreement: AAC-24 of the peer, an independent implementation, against aortica's, file by file.
 """
 
@@ -29,6 +30,7 @@ import platform
 import shutil
 import statistics
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def arguments():
     parser.add_argument(
         "--precision", default="int8", choices=["fp32", "fp16", "int8"], help="of the networks, for aortica, ceiling and peer alike"
     )
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2, help="everything is held to so many cores")
     parser.add_argument("--seed", type=int, default=7700, help="of the simulated images; no model was trained on it")
@@ -212,14 +214,13 @@ def agreement(options, lake):
 def phantom_rates(options):
     rates = {}
     for name, (config, participants, (rows, columns), least) in PHANTOMS.items():
-        drawn = options.work / f"phantom-{name}"
+        drawn = options.work / f"drawn-{name}"
         shutil.rmtree(drawn, ignore_errors=True)
         command = [options.aortica, "phantom", "--participants", participants, "--seed", options.seed, "--out", drawn]
         command += ["--config", Path(__file__).with_name(config), "--threads", options.cores]
         run = measure.run(command, options.work / "phantom.log")
         files = sorted((drawn / "images").glob("*.dcm"))
         pixels = cohort.pixels(files)
-        shutil.rmtree(drawn)
         rates[name] = {
             "images": len(files),
             "mean_megapixels": pixels / len(files) / 1e6,
@@ -336,8 +337,7 @@ def table(record):
 def main():
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
-    lakes = options.work / "lakes"
-    shutil.rmtree(lakes, ignore_errors=True)
+    lakes = Path(tempfile.mkdtemp(prefix="lakes-", dir=options.work))
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     if len(cores) < options.cores:
         raise SystemExit(f"{options.cores} cores are asked for, {len(cores)} may be used")
@@ -400,6 +400,7 @@ def main():
         "peer_batch": peer_batch,
         "rounds": rounds,
     }
+    cohort.sweep(options.work)
     options.record.write_text(json.dumps(record, indent=1) + "\n")
     print(table(record))
     print(f"record: {options.record}")

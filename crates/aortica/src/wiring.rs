@@ -118,7 +118,9 @@ pub async fn networks(
             };
             let models = pipeline.networks().map(configured).collect::<anyhow::Result<Vec<_>>>()?;
             // A core that goes to and fro between two networks finds its cache full of the other's numbers.
-            let turns = Turns::of_devices(models.iter().map(|(_, config)| config));
+            // One batch more than cores, though: a core on which pixels are done would else be idle until the system moves
+            // a batch there that waits behind another, which takes it milliseconds.
+            let turns = Turns::of_devices(models.iter().map(|(_, config)| config), 1);
             let start = |(manifest, config): (ModelManifest, SessionConfig)| -> anyhow::Result<Arc<Session>> {
                 let turns = turns.get(&config.device);
                 Ok(Arc::new(Session::start_beside(&runtime, manifest, config, turns)?))

@@ -166,7 +166,7 @@ impl ServerConfig {
 
 /// Loads one model after the other, each off the async threads.
 async fn load(served: Arc<Served>, runtime: Runtime, models: Vec<(ModelManifest, SessionConfig)>) -> Result<()> {
-    let turns = Turns::of_devices(models.iter().map(|(_, config)| config));
+    let turns = Turns::of_devices(models.iter().map(|(_, config)| config), 0);
     for (index, (manifest, config)) in models.into_iter().enumerate() {
         let (runtime, turns) = (runtime.clone(), turns.get(&config.device).cloned());
         let start = move || Session::start_beside(&runtime, manifest, config, turns.as_ref());

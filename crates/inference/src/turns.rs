@@ -76,15 +76,16 @@ impl Turns {
     }
 
     /// Those of each device that the models use: as many batches at once as the model that asks for most, on a GPU at least
-    /// two.
-    pub fn of_devices<'a>(models: impl Iterator<Item = &'a SessionConfig>) -> BTreeMap<Device, Turns> {
+    /// two, on a CPU `spare` more.
+    pub fn of_devices<'a>(models: impl Iterator<Item = &'a SessionConfig>, spare: usize) -> BTreeMap<Device, Turns> {
         let mut at_once: BTreeMap<Device, usize> = BTreeMap::new();
         for config in models {
             let least = if config.device == Device::Cpu { 1 } else { 2 };
             let most = at_once.entry(config.device).or_insert(least);
             *most = (*most).max(config.runners);
         }
-        at_once.into_iter().map(|(device, at_once)| (device, Turns::new(at_once))).collect()
+        let spare = |device: Device| if device == Device::Cpu { spare } else { 0 };
+        at_once.into_iter().map(|(device, at_once)| (device, Turns::new(at_once + spare(device)))).collect()
     }
 
     pub(crate) fn place(&self) -> Place {
