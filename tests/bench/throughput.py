@@ -3,7 +3,7 @@
 
 - limit: the same messages through the same broker by its client alone: jobs published with confirm; jobs taken, records published with
   confirm, jobs acknowledged. Durable quorum queues, persistent messages, one connection.
-- worker: the worker's loop and the committer in one process, jobs to committed rows. Fetching and pixels are left out (they are in record.json: 7 ms
+- worker: the worker's loop and the committer in one process, jobs to committed rows. Fetching and pixels are left out (they are in record.json: 6 ms
   an image): a reading is made up at once; its two artifacts are put into memory, its record is published with confirm, its job acknowledged.
   Then the same with a lake in Ceph RGW.
 - committer: records that wait are folded into a lake of files, from a broker in memory and from RabbitMQ.

@@ -246,6 +246,18 @@ mod tests {
         turns.lock().models[model].used += Duration::from_millis(ms);
     }
 
+    #[test]
+    fn a_cpu_bears_its_runners_and_the_spare_batches_and_a_gpu_two() {
+        let models = [(Device::Cpu, 3), (Device::Cpu, 2), (Device::Cuda(1), 1)];
+        let models = models.map(|(device, runners)| SessionConfig { device, runners, ..SessionConfig::default() });
+        let at_once = |spare| -> Vec<(Device, usize)> {
+            let turns = Turns::of_devices(models.iter(), spare);
+            turns.into_iter().map(|(device, turns)| (device, turns.lock().at_once)).collect()
+        };
+        assert_eq!(at_once(0), [(Device::Cpu, 3), (Device::Cuda(1), 2)]);
+        assert_eq!(at_once(1), [(Device::Cpu, 4), (Device::Cuda(1), 2)]);
+    }
+
     #[tokio::test]
     async fn who_has_the_device_to_itself_is_told() {
         let turns = Turns::new(2);
