@@ -36,7 +36,7 @@ def make(options, config, commit):
 
 def sweep(work):
     """Deletes what is not needed after a run. Not sooner: ext4 does not give the inodes of deleted files out again for some
-    minutes, and looks through all of them for every file that is made meanwhile (2 ms an image)."""
+    minutes, and looks through all of them for every file that is made meanwhile."""
     for folder in [*work.glob("drawn-*"), *work.glob("lakes-*")]:
         shutil.rmtree(folder, ignore_errors=True)
 
